@@ -1,0 +1,171 @@
+package dsp
+
+// Ramp moves a parameter to its target on a straight line of fixed length, so
+// that a knob never steps. Its unit is that of the parameter.
+type Ramp struct {
+	sampleRate float64
+	target     float32
+	step       float32
+	left       int32
+	length     int32
+}
+
+// defaultRampSeconds is long enough to hide a step in level and short enough
+// to feel immediate under a finger.
+const defaultRampSeconds = 0.005
+
+// Init sets the sample rate, a length of 5 ms, and the value 0.
+func (r *Ramp) Init(sampleRate float64) {
+	*r = Ramp{sampleRate: rateOr(sampleRate)}
+	r.SetSeconds(defaultRampSeconds)
+}
+
+// Reset ends a movement at its target.
+func (r *Ramp) Reset() { r.left = 0 }
+
+// SetSeconds sets the length of movements that begin from now on.
+//
+// Audio thread.
+func (r *Ramp) SetSeconds(seconds float64) {
+	r.length = int32(SecondsToSamples(seconds, r.sampleRate))
+}
+
+// Set begins a movement from the present value to target. NaN and infinities
+// are ignored.
+//
+// Audio thread.
+func (r *Ramp) Set(target float32) {
+	if target-target != 0 || target == r.target {
+		return
+	}
+	if r.length <= 0 {
+		r.target, r.left = target, 0
+		return
+	}
+	now := r.Value()
+	r.target = target
+	r.step = (target - now) / float32(r.length)
+	r.left = r.length
+	if r.step-r.step != 0 {
+		r.left = 0
+	}
+}
+
+// Jump sets the value at once, for starts and loads. NaN and infinities are
+// ignored.
+//
+// Audio thread.
+func (r *Ramp) Jump(value float32) {
+	if value-value == 0 {
+		r.target, r.left = value, 0
+	}
+}
+
+// Moving tells whether the next samples differ, so that a caller can take a
+// constant path when they do not.
+//
+// Audio thread.
+func (r *Ramp) Moving() bool { return r.left > 0 }
+
+// Value is the present value.
+//
+// Audio thread.
+func (r *Ramp) Value() float32 {
+	if r.left == 0 {
+		return r.target
+	}
+	return r.target - r.step*float32(r.left)
+}
+
+// Target is where the ramp is going.
+//
+// Audio thread.
+func (r *Ramp) Target() float32 { return r.target }
+
+// Next moves by one sample and returns the value, exactly the target at the
+// end.
+//
+// Audio thread.
+func (r *Ramp) Next() float32 {
+	if r.left == 0 {
+		return r.target
+	}
+	r.left--
+	return r.target - r.step*float32(r.left)
+}
+
+// SlewLimiter limits how fast a voltage rises and falls.
+type SlewLimiter struct {
+	sampleRate float64
+	up, down   float64 // volts per sample
+	value      float64
+}
+
+// Init sets the sample rate and no limit.
+func (s *SlewLimiter) Init(sampleRate float64) {
+	*s = SlewLimiter{sampleRate: rateOr(sampleRate)}
+	s.SetRates(1e9, 1e9)
+}
+
+// Reset returns to 0 V.
+func (s *SlewLimiter) Reset() { s.value = 0 }
+
+// SetRates sets the limits in volts per second, both at least 0; 0 holds.
+//
+// Audio thread.
+func (s *SlewLimiter) SetRates(up, down float64) {
+	s.up = finiteOr(up, 0, 1e12, 0) / s.sampleRate
+	s.down = finiteOr(down, 0, 1e12, 0) / s.sampleRate
+}
+
+// Jump sets the output at once.
+//
+// Audio thread.
+func (s *SlewLimiter) Jump(volts float32) { s.value = float64(Finite(volts)) }
+
+// Next follows the input by one sample.
+//
+// Audio thread.
+func (s *SlewLimiter) Next(in float32) float32 {
+	s.value = min(max(float64(Finite(in)), s.value-s.down), s.value+s.up)
+	return float32(s.value)
+}
+
+// Glide follows a pitch exponentially, as the resistor and capacitor of a
+// portamento circuit do. It works in volts, so that equal intervals take equal
+// times in every octave.
+type Glide struct {
+	sampleRate float64
+	a          float64
+	value      float64
+}
+
+// Init sets the sample rate and a time of 0: the output follows at once.
+func (g *Glide) Init(sampleRate float64) {
+	*g = Glide{sampleRate: rateOr(sampleRate), a: 1}
+}
+
+// Reset returns to 0 V.
+func (g *Glide) Reset() { g.value = 0 }
+
+// SetSeconds sets the T60: after it, a jump of an octave is within 1.2 cents.
+//
+// Audio thread.
+func (g *Glide) SetSeconds(seconds float64) { g.a = t60Coefficient(seconds, g.sampleRate) }
+
+// Jump sets the pitch at once.
+//
+// Audio thread.
+func (g *Glide) Jump(volts float32) { g.value = float64(Finite(volts)) }
+
+// Next moves towards the target pitch by one sample.
+//
+// Audio thread.
+func (g *Glide) Next(target float32) float32 {
+	d := float64(Finite(target)) - g.value
+	g.value += d * g.a
+	if d < 1e-9 && d > -1e-9 {
+		g.value += d - d*g.a
+	}
+	return float32(g.value)
+}
