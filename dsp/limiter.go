@@ -1,0 +1,211 @@
+package dsp
+
+import "math"
+
+const (
+	// limiterSeconds is the look-ahead: long enough that the gain moves as
+	// smoothly as the ear needs, short enough to play through.
+	limiterSeconds = 0.0015
+	// limiterMargin keeps the true peak under the ceiling: interpolation by
+	// four misses up to 0.17 dB of a peak below 0.45 of half the sample rate,
+	// and the moving gain adds a little.
+	limiterMargin = 0.972
+	// peakTaps is the length of each phase of the interpolation filter of
+	// the true-peak meter (ITU-R BS.1770-4, annex 2, also has 12).
+	peakTaps   = 12
+	peakPhases = 4
+	peakCentre = peakTaps / 2
+)
+
+// peakFilter holds the three phases between samples of a windowed-sinc
+// interpolator by four. Phase p estimates the signal (p+1)/4 of a sample after
+// tap peakCentre-1.
+var peakFilter [peakPhases - 1][peakTaps]float32
+
+func init() {
+	for p := range peakFilter {
+		sum := 0.0
+		var h [peakTaps]float64
+		for t := range h {
+			x := float64(t-peakCentre+1) - float64(p+1)/peakPhases
+			w := besselI0(4*math.Sqrt(1-math.Pow(x/(peakCentre+0.01), 2))) / besselI0(4)
+			h[t] = w * math.Sin(math.Pi*x) / (math.Pi * x)
+			sum += h[t]
+		}
+		for t := range h {
+			peakFilter[p][t] = float32(h[t] / sum)
+		}
+	}
+}
+
+// Limiter keeps a stereo signal below a ceiling without distortion: it looks
+// ahead, so that its gain has come down smoothly before a peak arrives, and
+// it treats both sides alike, so that the image stays. Peaks between samples
+// count too: the true peak (ITU-R BS.1770-4) stays below the ceiling.
+type Limiter struct {
+	sampleRate  float64
+	ceiling     float32
+	release     float64
+	look        int // length of the minimum and of the mean
+	history     [2][2 * peakTaps]float32
+	h           int
+	delay       [2][]float32
+	d           int
+	queueGain   []float32 // monotonic queue of the sliding minimum
+	queueAt     []int64
+	head, tail  int
+	now         int64
+	held        float64 // gain after release
+	mean        []float64
+	m           int
+	sum         float64
+	refresh     int
+	gain        float32
+	latency     int
+	releaseTime float64
+}
+
+// Init sets the sample rate, a ceiling of AudioPeak and a release of 80 ms. It
+// allocates.
+func (l *Limiter) Init(sampleRate float64) {
+	rate := rateOr(sampleRate)
+	look := max(8, SecondsToSamples(limiterSeconds, rate))
+	*l = Limiter{sampleRate: rate, look: look, ceiling: AudioPeak * limiterMargin}
+	l.latency = look - 1 + peakCentre
+	for c := range l.delay {
+		l.delay[c] = make([]float32, l.latency+1)
+	}
+	l.queueGain = make([]float32, look+1)
+	l.queueAt = make([]int64, look+1)
+	l.mean = make([]float64, look)
+	l.SetRelease(0.08)
+	l.Reset()
+}
+
+// Reset forgets the past.
+func (l *Limiter) Reset() {
+	l.history = [2][2 * peakTaps]float32{}
+	for c := range l.delay {
+		clear(l.delay[c])
+	}
+	l.h, l.d, l.m, l.head, l.tail, l.now, l.refresh = 0, 0, 0, 0, 0, 0, 0
+	for i := range l.mean {
+		l.mean[i] = 1
+	}
+	l.sum, l.held, l.gain = float64(len(l.mean)), 1, 1
+}
+
+// Latency is the delay of the signal in samples.
+func (l *Limiter) Latency() int { return l.latency }
+
+// SetCeiling sets the true peak that is never passed, in volts, at least 1 mV.
+// It applies to what comes in from now on.
+//
+// Audio thread.
+func (l *Limiter) SetCeiling(volts float32) {
+	l.ceiling = limiterMargin * float32(finiteOr(float64(volts), 0.001, float64(guardVolts), float64(AudioPeak)))
+}
+
+// SetRelease sets the T60 in which the gain returns, in seconds.
+//
+// Audio thread.
+func (l *Limiter) SetRelease(seconds float64) {
+	l.release = t60Coefficient(seconds, l.sampleRate)
+}
+
+// Reduction is the present gain reduction as a factor, 1 for none.
+//
+// Audio thread.
+func (l *Limiter) Reduction() float32 { return l.gain }
+
+// Next takes a sample of each side and returns those of Latency samples ago.
+//
+// Audio thread.
+func (l *Limiter) Next(left, right float32) (float32, float32) {
+	left, right = Finite(left), Finite(right)
+	peak := max(l.peak(0, left), l.peak(1, right))
+	if l.h++; l.h == peakTaps {
+		l.h = 0
+	}
+
+	need := float32(1)
+	if peak > l.ceiling {
+		need = l.ceiling / peak
+	}
+	// Sliding minimum over the look-ahead.
+	for l.tail != l.head {
+		last := l.tail - 1
+		if last < 0 {
+			last = len(l.queueGain) - 1
+		}
+		if l.queueGain[last] < need {
+			break
+		}
+		l.tail = last
+	}
+	l.queueGain[l.tail], l.queueAt[l.tail] = need, l.now
+	if l.tail++; l.tail == len(l.queueGain) {
+		l.tail = 0
+	}
+	if l.queueAt[l.head] <= l.now-int64(l.look) {
+		if l.head++; l.head == len(l.queueGain) {
+			l.head = 0
+		}
+	}
+	l.now++
+	least := float64(l.queueGain[l.head])
+
+	// Down at once, up slowly; the mean then makes the way down a slope
+	// that arrives in time.
+	l.held += (1 - l.held) * l.release
+	l.held = min(l.held, least)
+	l.sum += l.held - l.mean[l.m]
+	l.mean[l.m] = l.held
+	if l.m++; l.m == len(l.mean) {
+		l.m = 0
+		// Summing anew once a round keeps rounding errors from piling up.
+		l.sum = 0
+		for _, g := range l.mean {
+			l.sum += g
+		}
+	}
+	l.gain = float32(l.sum / float64(l.look))
+
+	l.delay[0][l.d], l.delay[1][l.d] = left, right
+	if l.d++; l.d == len(l.delay[0]) {
+		l.d = 0
+	}
+	return l.delay[0][l.d] * l.gain, l.delay[1][l.d] * l.gain
+}
+
+// peak is the largest magnitude of the signal between the two samples in the
+// middle of the filter, with both ends.
+func (l *Limiter) peak(side int, in float32) float32 {
+	// The history is kept twice, so that it can be read as one run.
+	history := &l.history[side]
+	history[l.h], history[l.h+peakTaps] = in, in
+	run := history[l.h+1 : l.h+1+peakTaps : l.h+1+peakTaps]
+	x := run[:peakTaps]
+	a, b, c := &peakFilter[0], &peakFilter[1], &peakFilter[2]
+	var sa, sb, sc float32
+	for i := range peakTaps {
+		v := x[i]
+		sa += v * a[i]
+		sb += v * b[i]
+		sc += v * c[i]
+	}
+	ends := max(abs(x[peakCentre-1]), abs(x[peakCentre]))
+	return max(max(abs(sa), abs(sb)), max(abs(sc), ends))
+}
+
+func abs(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }
+
+// Process limits a block in place.
+//
+// Audio thread.
+func (l *Limiter) Process(left, right []float32) {
+	right = right[:len(left)]
+	for i := range left {
+		left[i], right[i] = l.Next(left[i], right[i])
+	}
+}
