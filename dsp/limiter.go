@@ -43,26 +43,24 @@ func init() {
 // it treats both sides alike, so that the image stays. Peaks between samples
 // count too: the true peak (ITU-R BS.1770-4) stays below the ceiling.
 type Limiter struct {
-	sampleRate  float64
-	ceiling     float32
-	release     float64
-	look        int // length of the minimum and of the mean
-	history     [2][2 * peakTaps]float32
-	h           int
-	delay       [2][]float32
-	d           int
-	queueGain   []float32 // monotonic queue of the sliding minimum
-	queueAt     []int64
-	head, tail  int
-	now         int64
-	held        float64 // gain after release
-	mean        []float64
-	m           int
-	sum         float64
-	refresh     int
-	gain        float32
-	latency     int
-	releaseTime float64
+	sampleRate float64
+	ceiling    float32
+	release    float64
+	look       int // length of the minimum and of the mean
+	history    [2][2 * peakTaps]float32
+	h          int
+	delay      [2][]float32
+	d          int
+	queueGain  []float32 // monotonic queue of the sliding minimum
+	queueAt    []int64
+	head, tail int
+	now        int64
+	held       float64 // gain after release
+	mean       []float64
+	m          int
+	sum        float64
+	gain       float32
+	latency    int
 }
 
 // Init sets the sample rate, a ceiling of AudioPeak and a release of 80 ms. It
@@ -75,8 +73,8 @@ func (l *Limiter) Init(sampleRate float64) {
 	for c := range l.delay {
 		l.delay[c] = make([]float32, l.latency+1)
 	}
-	l.queueGain = make([]float32, look+1)
-	l.queueAt = make([]int64, look+1)
+	l.queueGain = make([]float32, look+2)
+	l.queueAt = make([]int64, look+2)
 	l.mean = make([]float64, look)
 	l.SetRelease(0.08)
 	l.Reset()
@@ -88,7 +86,7 @@ func (l *Limiter) Reset() {
 	for c := range l.delay {
 		clear(l.delay[c])
 	}
-	l.h, l.d, l.m, l.head, l.tail, l.now, l.refresh = 0, 0, 0, 0, 0, 0, 0
+	l.h, l.d, l.m, l.head, l.tail, l.now = 0, 0, 0, 0, 0, 0
 	for i := range l.mean {
 		l.mean[i] = 1
 	}
@@ -132,7 +130,8 @@ func (l *Limiter) Next(left, right float32) (float32, float32) {
 	if peak > l.ceiling {
 		need = l.ceiling / peak
 	}
-	// Sliding minimum over the look-ahead.
+	// Sliding minimum over the look-ahead and one more: a peak between two
+	// samples needs the gain on both.
 	for l.tail != l.head {
 		last := l.tail - 1
 		if last < 0 {
@@ -147,7 +146,7 @@ func (l *Limiter) Next(left, right float32) (float32, float32) {
 	if l.tail++; l.tail == len(l.queueGain) {
 		l.tail = 0
 	}
-	if l.queueAt[l.head] <= l.now-int64(l.look) {
+	if l.queueAt[l.head] <= l.now-int64(l.look)-1 {
 		if l.head++; l.head == len(l.queueGain) {
 			l.head = 0
 		}
