@@ -80,6 +80,9 @@ func (e *ADSR) Reset() {
 // Audio thread.
 func (e *ADSR) Set(attack, decay float64, sustain float32, release float64) {
 	e.sustainTarget = finiteOr(float64(sustain), 0, float64(UnipolarPeak), 0)
+	if e.stage == Idle {
+		e.sustain = e.sustainTarget
+	}
 	if attack != e.attackS || e.attack == 0 {
 		e.attackS = attack
 		n := finiteOr(attack, 0, 3600, 0) * e.sampleRate

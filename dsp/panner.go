@@ -61,5 +61,6 @@ func (p *Panner) Next(in float32) (left, right float32) {
 	if p.position.Moving() {
 		p.update(p.position.Next())
 	}
+	in = Finite(in)
 	return in * p.left, in * p.right
 }

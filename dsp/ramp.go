@@ -14,6 +14,9 @@ type Ramp struct {
 // to feel immediate under a finger.
 const defaultRampSeconds = 0.005
 
+// rampBound is beyond any parameter in any unit.
+const rampBound float32 = 1e9
+
 // Init sets the sample rate, a length of 5 ms, and the value 0.
 func (r *Ramp) Init(sampleRate float64) {
 	*r = Ramp{sampleRate: rateOr(sampleRate)}
@@ -30,12 +33,12 @@ func (r *Ramp) SetSeconds(seconds float64) {
 	r.length = int32(SecondsToSamples(seconds, r.sampleRate))
 }
 
-// Set begins a movement from the present value to target. NaN and infinities
-// are ignored.
+// Set begins a movement from the present value to target. NaN and what lies
+// beyond ±1e9 is ignored.
 //
 // Audio thread.
 func (r *Ramp) Set(target float32) {
-	if target-target != 0 || target == r.target {
+	if target == r.target || !(target >= -rampBound && target <= rampBound) {
 		return
 	}
 	if r.length <= 0 {
@@ -46,17 +49,14 @@ func (r *Ramp) Set(target float32) {
 	r.target = target
 	r.step = (target - now) / float32(r.length)
 	r.left = r.length
-	if r.step-r.step != 0 {
-		r.left = 0
-	}
 }
 
-// Jump sets the value at once, for starts and loads. NaN and infinities are
-// ignored.
+// Jump sets the value at once, for starts and loads. NaN and what lies beyond
+// ±1e9 is ignored.
 //
 // Audio thread.
 func (r *Ramp) Jump(value float32) {
-	if value-value == 0 {
+	if value >= -rampBound && value <= rampBound {
 		r.target, r.left = value, 0
 	}
 }
