@@ -1,0 +1,232 @@
+package kube
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/dynamic"
+	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/connrotation"
+)
+
+// configPoll is how often a kubeconfig that is not there yet is looked for:
+// the embedded control plane boots beside us and writes it.
+const configPoll = 50 * time.Millisecond
+
+// Conn is a connection to one API server as one kubeconfig names it.
+type Conn struct {
+	// Server is the address that the kubeconfig gave.
+	Server string
+
+	core         coreclient.CoreV1Interface
+	apps         appsclient.AppsV1Interface
+	coordination coordinationclient.CoordinationV1Interface
+	dynamic      dynamic.Interface
+	http         *http.Client
+	base         string
+	dialer       *connrotation.Dialer
+	pulse        *pulse
+}
+
+// pulse gathers the signs of life of one API server: every answer and every
+// byte of a watch is one; a connection that breaks asks for a probe at once.
+type pulse struct {
+	last  atomic.Int64 // monotonic nanoseconds since start
+	start time.Time
+	poke  chan struct{}
+}
+
+func newPulse() *pulse { return &pulse{start: time.Now(), poke: make(chan struct{}, 1)} }
+
+func (p *pulse) beat()                { p.last.Store(int64(time.Since(p.start))) }
+func (p *pulse) quiet() time.Duration { return time.Since(p.start) - time.Duration(p.last.Load()) }
+func (p *pulse) broken() {
+	select {
+	case p.poke <- struct{}{}:
+	default:
+	}
+}
+
+type pulseTransport struct {
+	next  http.RoundTripper
+	pulse *pulse
+}
+
+func (t pulseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.next.RoundTrip(r)
+	if err != nil {
+		if r.Context().Err() == nil {
+			t.pulse.broken()
+		}
+		return response, err
+	}
+	if response.StatusCode < http.StatusInternalServerError {
+		t.pulse.beat()
+	}
+	response.Body = &pulseBody{ReadCloser: response.Body, ctx: r.Context(), pulse: t.pulse}
+	return response, nil
+}
+
+type pulseBody struct {
+	io.ReadCloser
+	ctx   context.Context
+	pulse *pulse
+}
+
+func (b *pulseBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.pulse.beat()
+	}
+	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() == nil {
+		b.pulse.broken()
+	}
+	return n, err
+}
+
+// newConn makes the clients for a REST configuration.
+func newConn(config *rest.Config) (*Conn, error) {
+	c := &Conn{Server: config.Host, pulse: newPulse()}
+	// Connections of our own can be cut when the API is gone, so that nothing
+	// waits on a dead one when it is back.
+	c.dialer = connrotation.NewDialer((&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext)
+	config = rest.CopyConfig(config)
+	config.Dial = c.dialer.DialContext
+	config.QPS = -1 // the gate of the publisher is the limit
+	config.UserAgent = "k8s-synth"
+	config.WarningHandler = rest.NoWarnings{}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return pulseTransport{next, c.pulse} })
+	// The typed objects travel as protobuf, which costs a fraction of JSON's
+	// garbage; custom resources have only JSON.
+	typed := rest.CopyConfig(config)
+	typed.ContentType = "application/vnd.kubernetes.protobuf"
+	typed.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
+	}
+	c.http = client
+	base, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("address %s: %w", config.Host, err)
+	}
+	c.base = base.String()
+	if c.core, err = coreclient.NewForConfigAndClient(typed, client); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
+	}
+	if c.apps, err = appsclient.NewForConfigAndClient(typed, client); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
+	}
+	if c.coordination, err = coordinationclient.NewForConfigAndClient(typed, client); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
+	}
+	if c.dynamic, err = dynamic.NewForConfigAndClient(config, client); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
+	}
+	return c, nil
+}
+
+// probe asks the API server whether it lives. Any answer below 500 is life: it
+// may well refuse the question.
+func (c *Conn) probe(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/livez", nil)
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)); err != nil {
+		return err
+	}
+	if response.StatusCode >= http.StatusInternalServerError {
+		return fmt.Errorf("%s answers %s", c.Server, response.Status)
+	}
+	return nil
+}
+
+// Source says where the API is.
+type Source struct {
+	// Kubeconfig is the path of one file. Where it is empty, kubectl's own
+	// rules hold: $KUBECONFIG, ~/.kube/config, then the service account.
+	Kubeconfig string
+	// Context overrides the current context of the kubeconfig.
+	Context string
+}
+
+func (s Source) rules() *clientcmd.ClientConfigLoadingRules {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.WarnIfAllMissing = false
+	if s.Kubeconfig != "" {
+		rules.ExplicitPath = s.Kubeconfig
+	}
+	return rules
+}
+
+// load reads the kubeconfig.
+func (s Source) load() (*rest.Config, error) {
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: s.Context}
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(s.rules(), overrides).ClientConfig()
+}
+
+// print identifies the content of the files that load reads, so that a control
+// plane that comes back under another port is found again. A file that cannot
+// be read counts as empty.
+func (s Source) print() [sha256.Size]byte {
+	h := sha256.New()
+	rules := s.rules()
+	files := rules.Precedence
+	if rules.ExplicitPath != "" {
+		files = []string{rules.ExplicitPath}
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Clean(file))
+		if err == nil {
+			fmt.Fprintf(h, "%d\n", len(text))
+			h.Write(text)
+		}
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// dial waits until the kubeconfig can be used.
+func (s Source) dial(ctx context.Context, log *slog.Logger) (*Conn, [sha256.Size]byte, error) {
+	var said string
+	for {
+		mark := s.print()
+		config, err := s.load()
+		if err == nil {
+			var c *Conn
+			if c, err = newConn(config); err == nil {
+				return c, mark, nil
+			}
+		}
+		if text := err.Error(); text != said {
+			said = text
+			log.Info("waiting for a kubeconfig that can be used", "file", s.Kubeconfig, "context", s.Context, "reason", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, mark, ctx.Err()
+		case <-time.After(configPoll):
+		}
+	}
+}

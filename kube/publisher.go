@@ -1,0 +1,530 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	apiv1 "github.com/Azure/eno/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/k8s-synth/k8s-synth/kube/eno"
+	"github.com/k8s-synth/k8s-synth/mapping"
+)
+
+const (
+	// gateTimeout opens the gate although Eno has not answered: the newest
+	// topology must not wait behind one that nobody takes.
+	gateTimeout = 2 * time.Second
+	// enoPatience is after how long without an answer the player is told that
+	// Eno is missing. While the cluster boots, it is for some seconds.
+	enoPatience = 30 * time.Second
+	// writesName is the ConfigMap that the etcd module writes to.
+	writesName = "k8s-synth-writes"
+	// maxActions bounds the actions that wait; the etcd module's trigger may be
+	// faster than the store.
+	maxActions = 64
+)
+
+var (
+	// ErrListenOnly says that nothing may be written to this cluster.
+	ErrListenOnly = errors.New("listening only: nothing is written to this cluster")
+	// ErrNotOurs says that an object does not carry our label.
+	ErrNotOurs = errors.New("not an object of k8s-synth")
+	// ErrUnreachable says that the API does not answer at the moment.
+	ErrUnreachable = errors.New("the Kubernetes API does not answer")
+)
+
+// Publisher writes the topology of the patch into its ConfigMap and does the
+// player's actions. The next topology is written only once Eno's composition
+// shows the last one, or an error, or too much time has passed; of those that
+// came meanwhile, the latest wins. What was turned while the API was away is
+// written when it is back.
+type Publisher struct {
+	observer *Observer
+	log      *slog.Logger
+	actions  chan mapping.Action
+	wake     chan struct{}
+
+	mu       sync.Mutex
+	attached bool
+	// wanted is the newest topology, count tells it from the last one;
+	// published is the count of the one in the store.
+	wanted           *mapping.Topology
+	count, published int64
+	// flight is what Eno has not taken yet, oldest what it has not applied.
+	flight *flight
+	oldest *flight
+	// unanswered is since when Eno has taken nothing.
+	unanswered time.Time
+	told       bool
+	failed     string // UUID of the synthesis under way that shows an error
+	problem    string
+}
+
+// flight is one publication: the ConfigMap's revision and when it was asked.
+type flight struct {
+	revision int64
+	at       time.Time
+}
+
+// NewPublisher returns the Publisher of an observer's namespace. It works in
+// the observer's sessions, so it must be made before Run.
+func NewPublisher(o *Observer) *Publisher {
+	p := &Publisher{observer: o, log: o.Log, actions: make(chan mapping.Action, maxActions), wake: make(chan struct{}, 1)}
+	o.sessions = append(o.sessions, p.session)
+	o.onComposition = p.composition
+	return p
+}
+
+// Publish takes over a topology. It returns at once: an error says what is
+// wrong with the topology itself, and that nothing will be published.
+func (p *Publisher) Publish(t mapping.Topology) error {
+	if p.observer.ListenOnly {
+		return ErrListenOnly
+	}
+	if t.Namespace == "" {
+		t.Namespace = p.observer.Namespace
+	}
+	if t.Namespace != p.observer.Namespace {
+		return fmt.Errorf("%w: namespace: %q, but this program was started for %q", eno.ErrInvalidTopology, t.Namespace, p.observer.Namespace)
+	}
+	if err := eno.Validate(t); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.wanted = &t
+	p.count++
+	p.mu.Unlock()
+	p.stir()
+	return nil
+}
+
+// Act takes over an action. Actions are of the moment: while the API is away
+// they fail, and where more wait than the store can take, writes are left out.
+func (p *Publisher) Act(a mapping.Action) error {
+	if p.observer.ListenOnly {
+		return ErrListenOnly
+	}
+	if a.Verb != mapping.VerbWrite && a.Verb != mapping.VerbDelete {
+		return fmt.Errorf("action %q is neither %s nor %s", a.Verb, mapping.VerbWrite, mapping.VerbDelete)
+	}
+	p.mu.Lock()
+	attached := p.attached
+	p.mu.Unlock()
+	if !attached {
+		return fmt.Errorf("%s %s: %w", a.Verb, a.Object.Name, ErrUnreachable)
+	}
+	select {
+	case p.actions <- a:
+		return nil
+	default:
+		return fmt.Errorf("%s %s: %d actions wait for the store already", a.Verb, a.Object.Name, maxActions)
+	}
+}
+
+func (p *Publisher) stir() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// session publishes while the API answers.
+func (p *Publisher) session(ctx context.Context, conn *Conn) {
+	o := p.observer
+	if o.ListenOnly {
+		o.heartbeat(ctx, conn)
+		return
+	}
+	if !p.insist(ctx, "namespace "+o.Namespace, func(ctx context.Context) error { return p.ensureNamespace(ctx, conn) }) {
+		return
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { o.heartbeat(ctx, conn) })
+	wg.Go(func() {
+		p.insist(ctx, "synthesizer", func(ctx context.Context) error {
+			return p.apply(ctx, conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("synthesizers")), eno.Synthesizer())
+		})
+		p.insist(ctx, "composition", func(ctx context.Context) error {
+			return p.apply(ctx, conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("compositions")).Namespace(o.Namespace), eno.Composition(o.Namespace))
+		})
+	})
+	if !p.insist(ctx, "topology", func(ctx context.Context) error { return p.claim(ctx, conn, eno.ConfigMapName) }) {
+		return
+	}
+	if !p.insist(ctx, "writes", func(ctx context.Context) error { return p.claim(ctx, conn, writesName) }) {
+		return
+	}
+	p.mu.Lock()
+	// The store may be another one than before the outage: what is wanted is
+	// applied again, which changes nothing where it is there already.
+	p.attached, p.flight, p.oldest, p.published = true, nil, nil, 0
+	p.unanswered, p.told = time.Time{}, false
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		p.attached = false
+		p.mu.Unlock()
+		for len(p.actions) > 0 {
+			<-p.actions
+		}
+	}()
+	wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case a := <-p.actions:
+				if err := p.act(ctx, conn, a); err != nil && ctx.Err() == nil {
+					o.Problem(a.Verb, err.Error())
+				}
+			}
+		}
+	})
+	p.publish(ctx, conn)
+}
+
+// publish writes what is wanted whenever the gate is open.
+func (p *Publisher) publish(ctx context.Context, conn *Conn) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	delay := reconnectMin
+	for {
+		t, count, wait := p.next(time.Now())
+		if t != nil {
+			err := p.put(ctx, conn, *t, count)
+			if ctx.Err() != nil {
+				return
+			}
+			if err == nil {
+				delay = reconnectMin
+				continue
+			}
+			p.log.Warn("the topology was not written", "reason", err)
+			p.say("publisher", err)
+			wait, delay = delay, min(2*delay, reconnectMax)
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// next returns the topology to write now and its count, or how long to wait for
+// one.
+func (p *Publisher) next(now time.Time) (*mapping.Topology, int64, time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.unanswered.IsZero() && !p.told && now.Sub(p.unanswered) > enoPatience {
+		p.told = true
+		p.observer.Problem("composition/"+eno.CompositionName, fmt.Sprintf("Eno has not answered for %v: are eno-controller and eno-reconciler running?", enoPatience))
+	}
+	if p.wanted == nil || p.count == p.published {
+		return nil, 0, time.Minute
+	}
+	if p.flight != nil {
+		if open := p.flight.at.Add(gateTimeout); now.Before(open) {
+			return nil, 0, open.Sub(now)
+		}
+	}
+	return p.wanted, p.count, 0
+}
+
+// put writes one topology with server-side apply.
+func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, count int64) error {
+	p.mu.Lock()
+	failed := p.failed
+	p.mu.Unlock()
+	text, err := eno.Encode(t)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": "v1",
+		"kind":       "ConfigMap",
+		"metadata": map[string]any{
+			"name":        eno.ConfigMapName,
+			"namespace":   p.observer.Namespace,
+			"labels":      map[string]string{eno.ManagedByLabel: eno.ManagedBy},
+			"annotations": map[string]string{eno.GenerationAnnotation: strconv.FormatInt(t.Generation, 10)},
+		},
+		"data": map[string]string{eno.ConfigMapKey: text},
+	})
+	if err != nil {
+		return fmt.Errorf("topology %d: %w", t.Generation, err)
+	}
+	at := time.Now()
+	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	force := true
+	cm, err := conn.core.ConfigMaps(p.observer.Namespace).Patch(callCtx, eno.ConfigMapName, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
+	if err != nil {
+		return fmt.Errorf("publishing topology %d: %w", t.Generation, err)
+	}
+	p.mu.Lock()
+	p.published = count
+	p.flight = &flight{revision: revisionOf(cm), at: at}
+	if p.oldest == nil {
+		p.oldest = p.flight
+	}
+	if p.unanswered.IsZero() {
+		p.unanswered = at
+	}
+	p.mu.Unlock()
+	p.log.Debug("topology published", "generation", t.Generation, "revision", revisionOf(cm))
+	if failed != "" {
+		// A deferred input does not supersede a synthesis under way, even one
+		// that failed and would only be given up after its timeout.
+		patch := fmt.Sprintf(`{"metadata":{"annotations":{"eno.azure.io/force-resynthesis":%q}}}`, failed)
+		_, err := conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("compositions")).Namespace(p.observer.Namespace).
+			Patch(callCtx, eno.CompositionName, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: FieldManager})
+		if err != nil {
+			p.log.Warn("the failed synthesis was not superseded", "reason", err)
+		}
+	}
+	return nil
+}
+
+// composition hears what Eno did. It opens the gate and measures latencies.
+func (p *Publisher) composition(c *apiv1.Composition) {
+	now := time.Now()
+	current, applied := int64(-1), false
+	if s := c.Status.CurrentSynthesis; s != nil {
+		current, applied = inputRevision(s), s.Reconciled != nil
+	}
+	failure, failed, attempted := "", "", int64(-1)
+	if s := c.Status.InFlightSynthesis; s != nil && s.Canceled == nil {
+		for _, r := range s.Results {
+			if r.Severity == severityError {
+				failure, failed, attempted = r.Message, s.UUID, inputRevision(s)
+			}
+		}
+	}
+	if failure == "" {
+		failure = compositionError(c)
+	}
+	var latency time.Duration
+	p.mu.Lock()
+	p.failed = failed
+	if p.flight != nil && (current >= p.flight.revision || attempted >= p.flight.revision) {
+		p.flight, p.unanswered, p.told = nil, time.Time{}, false
+	}
+	if p.oldest != nil && applied && current >= p.oldest.revision {
+		latency = now.Sub(p.oldest.at)
+		p.oldest = p.flight
+	}
+	open := p.flight == nil
+	news := failure != p.problem
+	p.problem = failure
+	p.mu.Unlock()
+	if open {
+		p.stir()
+	}
+	if news && failure != "" {
+		p.observer.Problem("composition/"+c.Name, failure)
+	}
+	if latency > 0 {
+		p.observer.applied(string(c.UID), latency)
+	}
+}
+
+// inputRevision is the revision of the topology ConfigMap that a synthesis was
+// made from. The resource version is compared and not Eno's own revision
+// annotation, because that one would hide what kubectl edit changes.
+func inputRevision(s *apiv1.Synthesis) int64 {
+	for _, r := range s.InputRevisions {
+		if r.Key == eno.InputKey {
+			if n, err := strconv.ParseInt(r.ResourceVersion, 10, 64); err == nil {
+				return n
+			}
+		}
+	}
+	return -1
+}
+
+// insist repeats what must be done before anything else, until it is done or
+// ctx ends.
+func (p *Publisher) insist(ctx context.Context, what string, do func(context.Context) error) bool {
+	delay := 2 * reconnectMin
+	var said string
+	for {
+		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+		err := do(callCtx)
+		cancel()
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if err.Error() != said {
+			said = err.Error()
+			if errors.Is(err, ErrNotOurs) || apierrors.IsForbidden(err) {
+				p.observer.Problem("publisher", said)
+			}
+			p.log.Info("waiting", "for", what, "reason", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(delay):
+			// What is installed while the cluster boots is looked for often.
+			if !apierrors.IsNotFound(err) {
+				delay = min(delay*3/2, reconnectMax)
+			}
+		}
+	}
+}
+
+func (p *Publisher) ensureNamespace(ctx context.Context, conn *Conn) error {
+	name := p.observer.Namespace
+	ns, err := conn.core.Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if err == nil {
+		if ns.DeletionTimestamp != nil {
+			return fmt.Errorf("namespace %s is being deleted", name)
+		}
+		return nil
+	}
+	if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("namespace %s: %w", name, err)
+	}
+	_, err = conn.core.Namespaces().Create(ctx, &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{eno.ManagedByLabel: eno.ManagedBy}},
+	}, metav1.CreateOptions{FieldManager: FieldManager})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("creating namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+// claim checks that a ConfigMap of a name of ours is ours or not there.
+func (p *Publisher) claim(ctx context.Context, conn *Conn, name string) error {
+	cm, err := conn.core.ConfigMaps(p.observer.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("configmap %s/%s: %w", p.observer.Namespace, name, err)
+	}
+	return ours(cm, "configmap")
+}
+
+func ours(o metav1.Object, kind string) error {
+	if o.GetLabels()[eno.ManagedByLabel] == eno.ManagedBy {
+		return nil
+	}
+	return fmt.Errorf("%s %s/%s is left alone: %w (it has no label %s=%s)", kind, o.GetNamespace(), o.GetName(), ErrNotOurs, eno.ManagedByLabel, eno.ManagedBy)
+}
+
+// apply writes one of the Eno objects with server-side apply.
+func (p *Publisher) apply(ctx context.Context, at dynamic.ResourceInterface, o runtime.Object) error {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		return err
+	}
+	u := &unstructured.Unstructured{Object: content}
+	delete(u.Object, "status")
+	unstructured.RemoveNestedField(u.Object, "metadata", "creationTimestamp")
+	there, err := at.Get(ctx, u.GetName(), metav1.GetOptions{})
+	switch {
+	case err == nil:
+		if err := ours(there, u.GetKind()); err != nil {
+			return err
+		}
+	case !apierrors.IsNotFound(err):
+		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	if _, err := at.Apply(ctx, u.GetName(), u, metav1.ApplyOptions{FieldManager: FieldManager, Force: true}); err != nil {
+		return fmt.Errorf("applying %s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	return nil
+}
+
+// act does one action.
+func (p *Publisher) act(ctx context.Context, conn *Conn, a mapping.Action) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if a.Verb == mapping.VerbWrite {
+		return p.write(ctx, conn, a.Object.Name)
+	}
+	name, namespace := a.Object.Name, p.observer.Namespace
+	if a.Object.Kind != "" && a.Object.Kind != mapping.KindPod {
+		return fmt.Errorf("%s: only pods are deleted", a.Object)
+	}
+	if a.Object.Namespace != "" && a.Object.Namespace != namespace {
+		return fmt.Errorf("pod %s/%s is left alone: this program was started for namespace %q", a.Object.Namespace, name, namespace)
+	}
+	pod, err := conn.core.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("pod %s/%s: %w", namespace, name, err)
+	}
+	if a.Object.UID != "" && a.Object.UID != string(pod.UID) {
+		return fmt.Errorf("pod %s/%s is a successor of the one that was meant", namespace, name)
+	}
+	if err := ours(pod, "pod"); err != nil {
+		return err
+	}
+	err = conn.core.Pods(namespace).Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}})
+	if err != nil {
+		return fmt.Errorf("deleting pod %s/%s: %w", namespace, name, err)
+	}
+	return nil
+}
+
+// write makes one real write to the store under a key.
+func (p *Publisher) write(ctx context.Context, conn *Conn, key string) error {
+	if key == "" {
+		key = "write"
+	}
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": "v1",
+		"kind":       "ConfigMap",
+		"metadata": map[string]any{
+			"name":      writesName,
+			"namespace": p.observer.Namespace,
+			"labels":    map[string]string{eno.ManagedByLabel: eno.ManagedBy},
+		},
+		"data": map[string]string{key: time.Now().UTC().Format(time.RFC3339Nano)},
+	})
+	if err != nil {
+		return err
+	}
+	// One field manager for all keys: a key that is not written again is taken
+	// away by the next write, so the object never grows.
+	force := true
+	at := time.Now()
+	cm, err := conn.core.ConfigMaps(p.observer.Namespace).Patch(ctx, writesName, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
+	if err != nil {
+		return fmt.Errorf("writing key %q to the store: %w", key, err)
+	}
+	p.observer.beat(revisionOf(cm), time.Since(at))
+	return nil
+}
+
+// say tells an error once in a row.
+func (p *Publisher) say(where string, err error) {
+	p.mu.Lock()
+	news := err.Error() != p.problem
+	p.problem = err.Error()
+	p.mu.Unlock()
+	if news {
+		p.observer.Problem(where, err.Error())
+	}
+}
