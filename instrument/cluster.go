@@ -1,0 +1,341 @@
+package instrument
+
+import (
+	"fmt"
+
+	"github.com/k8s-synth/k8s-synth/dsp"
+)
+
+// Rows is how many replicas a Deployment's panel shows as jacks of their own;
+// its polyphonic jacks carry MaxPoly.
+const Rows = 6
+
+// MaxReplicas is the end of the replicas knob: one polyphonic cable.
+const MaxReplicas = MaxPoly
+
+func rows(name string, j JackSpec) (js []JackSpec) {
+	for i := range Rows {
+		r := j
+		r.Name = fmt.Sprintf("%s_%d", name, i+1)
+		r.Doc = fmt.Sprintf(j.Doc, i+1)
+		js = append(js, r)
+	}
+	return js
+}
+
+// pauseImage is the conventional image of a pod that does nothing.
+const pauseImage = "registry.k8s.io/pause:3.10"
+
+// lifecycleParams are the delays of simulated pods. They are part of the pod
+// template, so that turning one rolls the pods out anew.
+func lifecycleParams() []ParamSpec {
+	p := func(name, doc string, value float64) ParamSpec {
+		return ParamSpec{Name: name, Doc: doc, Unit: "s", Min: 0, Max: 60, Value: value, Cluster: true}
+	}
+	return []ParamSpec{
+		p("start_delay", "simulated pods: from scheduled to running", 0.6),
+		p("ready_delay", "simulated pods: from running to ready", 0.9),
+		p("stop_delay", "simulated pods: from deleted to gone", 0.4),
+		p("delay_jitter", "simulated pods: added to each delay, by chance from 0", 0.3),
+	}
+}
+
+func deploymentSpec() *ModuleSpec {
+	s := &ModuleSpec{
+		Kind: "deployment", Title: "Deployment", HP: 16, Plus12: 60, Minus12: 20,
+		Doc:   "Asks for replicas and shows how many are there. The distance between the two is its error CV.",
+		Bound: "Deployment: spec.replicas, spec.strategy, spec.template; status.readyReplicas, status.observedGeneration; its pods",
+		New:   func() Processor { return &deployment{} },
+		Params: append([]ParamSpec{
+			{Name: "replicas", Doc: "pods asked for", Min: 0, Max: MaxReplicas, Value: 1, Whole: true, PerVolt: 1, Cluster: true},
+			{Name: "strategy", Doc: "how a rollout replaces pods", Choices: []string{"RollingUpdate", "Recreate"}, Cluster: true},
+			{Name: "max_surge", Doc: "pods over the number asked for during a rollout", Min: 0, Max: MaxReplicas, Value: 1, Whole: true, Cluster: true},
+			{Name: "max_unavailable", Doc: "pods that may be missing during a rollout", Min: 0, Max: MaxReplicas, Value: 1, Whole: true, Cluster: true},
+			{Name: "image", Doc: "container image", Text: true, Default: pauseImage, Cluster: true},
+		}, lifecycleParams()...),
+		Inputs: append([]JackSpec{
+			{Name: "restart", Kind: Trigger, Watch: true, Doc: "rolls all pods out anew"},
+		}, rows("ready", JackSpec{Kind: Gate, Watch: true, Doc: "lights row %d: a Pod panel's ready gate, coming home"})...),
+		Outputs: append(rows("claim", JackSpec{Kind: Claim, Doc: "the pod in row %d exists; patched to a Pod's lifecycle, that panel shows it"}), []JackSpec{
+			{Name: "pods", Kind: Pods, Poly: true, Doc: "one gate a pod, high while it exists; its channel is the pod's for life"},
+			{Name: "pending", Kind: Gate, Poly: true, Doc: "one gate a pod, high while it waits for a node or its start"},
+			{Name: "running", Kind: Gate, Poly: true, Doc: "one gate a pod, high while its containers run"},
+			{Name: "ready", Kind: Gate, Poly: true, Doc: "one gate a pod, high while it is ready"},
+			{Name: "node", Kind: CV, Poly: true, Unit: "±5 V across the nodes", Doc: "where each pod runs"},
+			{Name: "event", Kind: Trigger, Poly: true, Doc: "something happened to that pod"},
+			{Name: "kind", Kind: CV, Poly: true, Unit: "0.5 V a gesture", Doc: "what happened, beside event"},
+			{Name: "ready_count", Kind: CV, Unit: "10 V = all", Doc: "share of the pods asked for that are ready"},
+			{Name: "error", Kind: CV, Unit: "1 V a replica", Doc: "pods asked for less pods ready"},
+			{Name: "rollout", Kind: Gate, Doc: "high while a rollout is under way"},
+			{Name: "settled", Kind: Trigger, Doc: "the last pod turned ready, or the last surplus one went"},
+		}...),
+	}
+	return s
+}
+
+// deployment is a panel that also turns knob and CV into a whole number of
+// replicas, with hysteresis, so that a noisy 3.5 V does not flap.
+type deployment struct {
+	panel
+	wish float32
+}
+
+// wishHysteresis is how far knob and CV must be from the present number of
+// replicas to change it: the midpoint and a tenth.
+const wishHysteresis = 0.6
+
+func (d *deployment) Init(sampleRate float64, seed uint64) {
+	d.panel.init(Spec("deployment"), sampleRate)
+	d.wish = -1
+}
+
+// Process renders the panel and tells of a new wish. Audio thread.
+func (d *deployment) Process(io *IO) {
+	for i, v := range io.Params[0][:io.N] {
+		if e := v - d.wish; e > wishHysteresis || e < -wishHysteresis {
+			d.wish = float32(int(v + 0.5))
+			io.Changed(EventWish, 0, i, d.wish)
+		}
+	}
+	d.write(io, 0, len(d.jacks))
+}
+
+func podSpec() *ModuleSpec {
+	return &ModuleSpec{
+		Kind: "pod", Title: "Pod", HP: 8, Plus12: 45, Minus12: 20,
+		Doc:   "One pod and its voice: the replica that a Deployment claims for it, or a bare pod that lives as long as a gate.",
+		Bound: "Pod: status.phase, status.conditions, status.containerStatuses",
+		New:   func() Processor { return &pod{} },
+		Params: append([]ParamSpec{
+			{Name: "tune", Doc: "pitch of its voice from C4", Unit: "semitones", Min: -36, Max: 36, PerVolt: 12},
+			{Name: "image", Doc: "container image of a bare pod", Text: true, Default: pauseImage, Cluster: true},
+		}, lifecycleParams()...),
+		Inputs: []JackSpec{
+			{Name: "lifecycle", Kind: Presence, Watch: true, Doc: "a Deployment's claim, or a gate that holds a bare pod up"},
+			{Name: "request", Kind: Trigger, Doc: "strikes the pod: a drop where it is ready, a dry click where it is not"},
+		},
+		Outputs: []JackSpec{
+			{Name: "ready", Kind: Gate, Doc: "high while the pod is ready"},
+			{Name: "phase", Kind: CV, Unit: "Pending 0, Running 5, Succeeded 10, Failed −5 V", Doc: "the pod's phase"},
+			{Name: "restart", Kind: Trigger, Doc: "a container of it was restarted"},
+			{Name: "exists", Kind: Gate, Doc: "high while the pod exists"},
+			{Name: "event", Kind: Trigger, Doc: "something happened to the pod"},
+			{Name: "kind", Kind: CV, Unit: "0.5 V a gesture", Doc: "what happened, beside event"},
+			{Name: "audio", Kind: Audio, Doc: "the pod's own voice"},
+		},
+	}
+}
+
+// pod is a panel with one voice, which its own jacks play.
+type pod struct {
+	panel
+	voice   podVoice
+	request dsp.SchmittTrigger
+	event   dsp.SchmittTrigger
+	frame   int64
+}
+
+const (
+	podReady = iota
+	podPhase
+	podRestart
+	podExists
+	podEvent
+	podKind
+	podAudio
+)
+
+func (p *pod) Init(sampleRate float64, seed uint64) {
+	p.panel.init(Spec("pod"), sampleRate)
+	p.voice.Init(sampleRate, seed)
+}
+
+// Reset silences the voice and lowers the jacks. Audio thread.
+func (p *pod) Reset() {
+	p.panel.Reset()
+	p.voice.Reset()
+	p.request.Reset()
+	p.event.Reset()
+}
+
+// Process renders the panel, then the voice that it plays. Audio thread.
+func (p *pod) Process(io *IO) {
+	p.write(io, 0, podAudio)
+	out := io.Out[podAudio]
+	out.Channels = 1
+	b := &out.Volts[0]
+	in := &p.voice.in
+	for i := range io.N {
+		if (io.Frame+int64(i))%controlFrames == 0 {
+			ready, phase, exists := io.Out[podReady].Volts[0][i], io.Out[podPhase].Volts[0][i], io.Out[podExists].Volts[0][i]
+			in.pitch = io.Params[0][i] / 12
+			in.gate = phase > 2.5 && phase < 7.5
+			in.open = ready > dsp.SchmittHigh
+			in.breath = exists > dsp.SchmittHigh && !in.gate && phase > -2.5 && phase < 2.5
+			p.voice.control()
+		}
+		if p.event.Next(io.Out[podEvent].Volts[0][i]) {
+			p.voice.strike(GestureAt(io.Out[podKind].Volts[0][i]))
+		}
+		if p.request.Next(io.In[1].Volts[0][i]) {
+			if in.open {
+				p.voice.strike(GestureServed)
+			} else {
+				p.voice.strike(GestureMissed)
+			}
+		}
+		b[i] = p.voice.Next()
+	}
+}
+
+func etcdSpec() *ModuleSpec {
+	return &ModuleSpec{
+		Kind: "etcd", Title: "etcd", HP: 8, Plus12: 30, Minus12: 10,
+		Doc:   "The cluster's store as a clock: it ticks with real writes, and the ticks waver with the time that a commit takes.",
+		Bound: "the store: revision and commit latency, as a write through the API sees them",
+		New:   func() Processor { return &etcd{} },
+		Params: []ParamSpec{
+			{Name: "tick_pitch", Doc: "pitch of the ticks", Unit: "Hz", Min: 1000, Max: 8000, Value: 4000, Curve: Exponential, PerVolt: 1},
+			{Name: "tick_decay", Doc: "T60 of the ticks", Unit: "ms", Min: 2, Max: 200, Value: 14, Curve: Exponential},
+			{Name: "division", Doc: "heartbeats to a tick", Min: 1, Max: 16, Value: 1, Whole: true},
+		},
+		Inputs: []JackSpec{
+			{Name: "write", Kind: Trigger, Watch: true, Doc: "writes to the store, for real"},
+		},
+		Outputs: []JackSpec{
+			{Name: "heartbeat", Kind: Trigger, Doc: "a write was committed"},
+			{Name: "revision", Kind: CV, Unit: "0.1 V a revision, modulo 10 V", Doc: "the store's revision"},
+			{Name: "commit_latency", Kind: CV, Unit: "1 V per 10 ms, up to 10 V", Doc: "how long the last commit took"},
+			{Name: "audio", Kind: Audio, Doc: "the ticks"},
+		},
+	}
+}
+
+const (
+	etcdHeartbeat = iota
+	etcdRevision
+	etcdLatency
+	etcdAudio
+)
+
+// tickJitter is how far a tick's pitch goes up for each volt of commit
+// latency: a tone for 10 ms, so that a slow disk is heard as a rising tick.
+const tickJitter = 1.0 / 6
+
+// etcd is a panel with a sine that ticks at its heartbeat.
+type etcd struct {
+	panel
+	edge  dsp.SchmittTrigger
+	tick  dsp.Sine
+	env   dsp.Decay
+	count int
+}
+
+func (e *etcd) Init(sampleRate float64, seed uint64) {
+	e.panel.init(Spec("etcd"), sampleRate)
+	e.tick.Init(sampleRate)
+	e.env.Init(sampleRate)
+}
+
+// Reset silences the tick and lowers the jacks. Audio thread.
+func (e *etcd) Reset() {
+	e.panel.Reset()
+	e.edge.Reset()
+	e.tick.Reset()
+	e.env.Reset()
+	e.count = 0
+}
+
+// Process renders the panel and its ticks. Audio thread.
+func (e *etcd) Process(io *IO) {
+	e.write(io, 0, etcdAudio)
+	io.Out[etcdAudio].Channels = 1
+	b := &io.Out[etcdAudio].Volts[0]
+	beat := &io.Out[etcdHeartbeat].Volts[0]
+	for i := range io.N {
+		if e.edge.Next(beat[i]) {
+			if e.count++; e.count >= int(io.Params[2][i]) {
+				e.count = 0
+				hz := io.Params[0][i] * dsp.Exp2(io.Out[etcdLatency].Volts[0][i]*tickJitter)
+				e.tick.SetFrequency(hz)
+				e.env.Set(0.0005, float64(io.Params[1][i])/1000)
+				e.env.Strike(AudioVolts)
+			}
+		}
+		if e.env.Active() {
+			b[i] = e.tick.Next() * e.env.Next()
+		} else {
+			b[i] = 0
+		}
+	}
+}
+
+func apiServerSpec() *ModuleSpec {
+	return &ModuleSpec{
+		Kind: "apiserver", Title: "API Server", HP: 10, Plus12: 40, Minus12: 10,
+		Doc:   "The door to the cluster: whether it answers, how long the way from a knob to the cluster is, and all that happens, by kind.",
+		Bound: "the topology ConfigMap, the Eno Composition, the watches",
+		New:   func() Processor { return &apiServer{} },
+		Params: []ParamSpec{
+			{Name: "pulse", Doc: "time between the pulses of the error jack while the API does not answer", Unit: "s", Min: 0.25, Max: 10, Value: 2},
+		},
+		Outputs: []JackSpec{
+			{Name: "sync", Kind: Gate, Doc: "high while the API answers and every watch has its list"},
+			{Name: "reconcile_latency", Kind: CV, Unit: "1 V per 100 ms, up to 10 V", Doc: "from publishing a topology to its objects being applied"},
+			{Name: "boot", Kind: Gate, Poly: true, Doc: "one gate for each stage of the control plane's boot: started, etcd, API server, controllers, scheduler, nodes, Eno, ready"},
+			{Name: "event", Kind: Trigger, Poly: true, Doc: "something happened somewhere, one channel a gesture"},
+			{Name: "density", Kind: CV, Unit: "1 V a doubling, from one event a second", Doc: "how much happens: the level of the cloud that a storm becomes"},
+			{Name: "problem", Kind: Trigger, Doc: "the topology could not be published or applied"},
+			{Name: "error", Kind: Trigger, Doc: "pulses slowly while the API does not answer"},
+		},
+	}
+}
+
+const (
+	apiSync = iota
+	apiLatency
+	apiBoot
+	apiEvent
+	apiDensity
+	apiProblem
+	apiError
+)
+
+// apiServer is a panel with a slow pulse of its own: what tells of the
+// silence of the cluster cannot come from the cluster.
+type apiServer struct {
+	panel
+	rate  float64
+	since int64 // frames since the last pulse
+	pulse dsp.PulseGenerator
+}
+
+func (a *apiServer) Init(sampleRate float64, seed uint64) {
+	a.panel.init(Spec("apiserver"), sampleRate)
+	a.rate = sampleRate
+	a.pulse.Init(sampleRate)
+}
+
+// Reset lowers the jacks. Audio thread.
+func (a *apiServer) Reset() {
+	a.panel.Reset()
+	a.pulse.Reset()
+	a.since = 0
+}
+
+// Process renders the panel and the pulse. Audio thread.
+func (a *apiServer) Process(io *IO) {
+	a.write(io, 0, apiError)
+	sync := &io.Out[apiSync].Volts[0]
+	out := io.Out[apiError]
+	out.Channels = 1
+	for i := range io.N {
+		if sync[i] > dsp.SchmittHigh {
+			a.since = int64(a.rate * float64(io.Params[0][i]))
+		} else if a.since--; a.since < 0 {
+			a.since = int64(a.rate * float64(io.Params[0][i]))
+			a.pulse.Trigger()
+		}
+		out.Volts[0][i] = a.pulse.Next()
+	}
+}

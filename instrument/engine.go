@@ -1,0 +1,454 @@
+package instrument
+
+import (
+	"math"
+	"sync/atomic"
+
+	"github.com/k8s-synth/k8s-synth/dsp"
+	"github.com/k8s-synth/k8s-synth/instrument/rt"
+)
+
+const (
+	// MaxModules is the most modules in one patch.
+	MaxModules = 256
+	// MaxMeters is the most output jacks whose volts are reported.
+	MaxMeters = 4096
+
+	rampSeconds  = 0.010 // a knob takes this long to get where it was turned: no zipper, no lag that a hand feels
+	cableSeconds = 0.005 // a cable fades in and out in this time, so that neither end clicks
+	fadeSeconds  = 0.050 // the master fade at start and stop
+	meterRate    = 30    // reports of levels a second
+
+	inboxSize   = 8192 // events on their way in; at 64 frames a block this is 8192 in 1.3 ms
+	pendingSize = 8192 // events waiting for their frame
+	outboxSize  = 8192 // events on their way out
+)
+
+// Meters is what the engine tells of itself, thirty times a second.
+type Meters struct {
+	// Frame is the first frame after the report.
+	Frame int64
+	// Generation is that of the plan in use, Settled that of the newest plan
+	// whose cables have all faded in.
+	Generation, Settled uint64
+	// Peak is the highest absolute volts on each of the first device channels
+	// since the last report.
+	Peak [MaxPoly]float32
+	// Volts is the last sample of the first channel of each output jack, in
+	// the order of the patch; see Rack.Volts.
+	Volts [MaxMeters]float32
+	// Late counts events that came after their frame, Overflow those that
+	// were applied early because too many waited, Scrubbed the slices in
+	// which a module put out something that is not a number.
+	Late, Overflow, Scrubbed uint64
+}
+
+// Engine renders a patch. Its control side is Inbox, Outbox, Adopt and Meters;
+// Render is the only method of the audio thread.
+type Engine struct {
+	// Inbox takes events, from one goroutine.
+	Inbox *rt.Ring[Event]
+	// Outbox gives events, to one goroutine.
+	Outbox *rt.Ring[Event]
+	// Meters gives the newest report, to one goroutine.
+	Meters *rt.Latest[Meters]
+
+	next atomic.Pointer[Plan]
+
+	// All below belongs to the audio thread.
+	plan       *Plan
+	frame      int64
+	pending    []Event // sorted by frame, from pendingAt
+	pendingAt  int
+	fadeLeft   int // frames of cable fade to go
+	fadeFrames int
+	master     dsp.Ramp
+	masterBuf  [BlockSize]float32
+	meterEvery int64
+	nextMeter  int64
+	peak       [MaxPoly]float32
+	late       uint64
+	overflow   uint64
+	scrubbed   uint64
+	device     [][]float32
+}
+
+// NewEngine returns a silent engine for a sample rate in hertz and a number
+// of device channels. It starts with its master fade at zero; send
+// EventFadeIn to be heard.
+func NewEngine(sampleRate float64, channels int) *Engine {
+	e := &Engine{
+		Inbox:      rt.NewRing[Event](inboxSize),
+		Outbox:     rt.NewRing[Event](outboxSize),
+		Meters:     rt.NewLatest[Meters](),
+		pending:    make([]Event, 0, 2*pendingSize),
+		fadeFrames: int(cableSeconds * sampleRate),
+		meterEvery: int64(sampleRate / meterRate),
+		device:     make([][]float32, channels),
+	}
+	e.master.Init(sampleRate)
+	e.master.SetSeconds(fadeSeconds)
+	return e
+}
+
+// Adopt hands the engine the plan that it is to play next; it takes it up at
+// the next block at which no cable is fading. Of several only the newest counts.
+func (e *Engine) Adopt(p *Plan) { e.next.Store(p) }
+
+// Render fills out, one slice of volts a device channel, with the next
+// frames; in is what came in, and may be nil. All slices are of one length.
+// Audio thread.
+func (e *Engine) Render(out, in [][]float32) {
+	if len(out) == 0 {
+		return
+	}
+	total := len(out[0])
+	for _, ch := range out {
+		clear(ch)
+	}
+	for at := 0; at < total; {
+		if e.fadeLeft == 0 {
+			if p := e.next.Load(); p != e.plan {
+				e.take(p)
+			}
+		}
+		e.collect()
+		n := min(total-at, BlockSize-int(e.frame%BlockSize))
+		for e.pendingAt < len(e.pending) {
+			ev := e.pending[e.pendingAt]
+			if d := ev.Frame - e.frame; d > 0 {
+				n = min(n, int(min(d, BlockSize)))
+				break
+			}
+			if ev.Frame != 0 && ev.Frame < e.frame {
+				e.late++
+			}
+			e.pendingAt++
+			e.apply(ev)
+		}
+		if e.fadeLeft > 0 {
+			n = min(n, e.fadeLeft)
+		}
+		dev := e.device[:min(len(out), len(e.device))]
+		for c := range dev {
+			dev[c] = out[c][at : at+n]
+		}
+		e.slice(n, dev)
+		at += n
+		e.frame += int64(n)
+		if e.frame >= e.nextMeter {
+			e.publish()
+		}
+	}
+}
+
+// take adopts a plan: each input that reads something else than before
+// starts to fade. Audio thread.
+func (e *Engine) take(p *Plan) {
+	e.plan = p
+	for i := range p.steps {
+		st := &p.steps[i]
+		for j := range st.node.in {
+			in := &st.node.in[j]
+			src := st.source[j]
+			if src == nil {
+				src = &in.normal
+			}
+			if in.current != src {
+				in.previous, in.current = in.current, src
+				e.fadeLeft = e.fadeFrames
+			}
+		}
+	}
+}
+
+// collect moves what is in the inbox to its place among the pending events.
+// Audio thread.
+func (e *Engine) collect() {
+	var ev Event
+	for e.Inbox.Pop(&ev) {
+		if len(e.pending) == cap(e.pending) {
+			n := copy(e.pending, e.pending[e.pendingAt:])
+			e.pending, e.pendingAt = e.pending[:n], 0
+		}
+		if len(e.pending)-e.pendingAt >= pendingSize {
+			// Better early than never: a gate that falls must fall.
+			e.overflow++
+			e.apply(e.pending[e.pendingAt])
+			e.pendingAt++
+			if len(e.pending) == cap(e.pending) {
+				n := copy(e.pending, e.pending[e.pendingAt:])
+				e.pending, e.pendingAt = e.pending[:n], 0
+			}
+		}
+		i := len(e.pending)
+		e.pending = e.pending[:i+1]
+		for i > e.pendingAt && e.pending[i-1].Frame > ev.Frame {
+			e.pending[i] = e.pending[i-1]
+			i--
+		}
+		e.pending[i] = ev
+	}
+	if e.pendingAt == len(e.pending) {
+		e.pending, e.pendingAt = e.pending[:0], 0
+	}
+}
+
+// apply does what an event says. Audio thread.
+func (e *Engine) apply(ev Event) {
+	switch ev.Kind {
+	case EventPanic:
+		if e.plan != nil {
+			for i := range e.plan.steps {
+				e.reset(e.plan.steps[i].node)
+			}
+		}
+		return
+	case EventFadeIn:
+		e.master.Set(1)
+		return
+	case EventFadeOut:
+		e.master.Set(0)
+		return
+	}
+	if e.plan == nil || int(ev.Module) >= len(e.plan.byHandle) {
+		return
+	}
+	n := e.plan.byHandle[ev.Module]
+	if n == nil {
+		return
+	}
+	switch ev.Kind {
+	case EventParam:
+		if int(ev.Index) < len(n.params) {
+			p, s := &n.params[ev.Index], &n.spec.Params[ev.Index]
+			v := float32(s.Clamp(float64(ev.Value)))
+			p.flat = false
+			if s.Whole {
+				p.ramp.Jump(v)
+			} else {
+				p.ramp.Set(v)
+			}
+		}
+	case EventInput:
+		if int(ev.Index) < len(n.in) && ev.Value == ev.Value {
+			n.in[ev.Index].normal.Fill(min(max(ev.Value, -12), 12))
+		}
+	default:
+		if r, ok := n.proc.(Receiver); ok && int(ev.Index) < len(n.out) && ev.Channel < MaxPoly {
+			r.Receive(ev)
+		}
+	}
+}
+
+func (e *Engine) reset(n *node) {
+	n.proc.Reset()
+	for _, s := range n.out {
+		for c := range s.Channels {
+			clear(s.Volts[c][:])
+		}
+	}
+}
+
+// slice renders n frames in which no event falls and no block ends. Audio thread.
+func (e *Engine) slice(n int, device [][]float32) {
+	for i := range n {
+		e.masterBuf[i] = e.master.Next()
+	}
+	p := e.plan
+	if p == nil {
+		return
+	}
+	off := int(e.frame % BlockSize)
+	for _, f := range p.feedback {
+		f.view.Channels = f.ring.Channels
+		for c := range f.view.Channels {
+			copy(f.view.Volts[c][:n], f.ring.Volts[c][off:off+n])
+		}
+	}
+	for i := range p.steps {
+		st := &p.steps[i]
+		if st.leaving && e.fadeLeft == 0 {
+			continue
+		}
+		e.step(st, n, device)
+	}
+	for _, f := range p.feedback {
+		f.ring.Channels = max(f.ring.Channels, f.source.Channels)
+		for c := range f.ring.Channels {
+			if c < f.source.Channels {
+				copy(f.ring.Volts[c][off:off+n], f.source.Volts[c][:n])
+			} else {
+				clear(f.ring.Volts[c][off : off+n])
+			}
+		}
+	}
+	if e.fadeLeft > 0 {
+		if e.fadeLeft -= n; e.fadeLeft == 0 {
+			for i := range p.steps {
+				for j := range p.steps[i].node.in {
+					p.steps[i].node.in[j].previous = nil
+				}
+			}
+		}
+	}
+	for c := range min(len(device), len(e.peak)) {
+		for _, v := range device[c] {
+			e.peak[c] = max(e.peak[c], v, -v)
+		}
+	}
+}
+
+// step runs one node. Audio thread.
+func (e *Engine) step(st *step, n int, device [][]float32) {
+	nd := st.node
+	io := &nd.io
+	io.N, io.Frame, io.engine, io.Master, io.Device = n, e.frame, e, &e.masterBuf, device
+	io.Patched = 0
+	for j := range nd.in {
+		in := &nd.in[j]
+		io.In[j] = in.current
+		if in.current != &in.normal || in.previous != nil {
+			io.Patched |= 1 << j
+		}
+		if in.previous != nil {
+			e.crossfade(in, n)
+			io.In[j] = in.mix
+		}
+		if in.watch {
+			e.watch(nd, j, io.In[j], n)
+		}
+	}
+	for j := range nd.params {
+		nd.params[j].fill(n)
+	}
+	for _, k := range nd.spec.cv {
+		if io.Patched&(1<<k.input) == 0 && io.In[k.input].Volts[0][0] == 0 {
+			continue
+		}
+		s, p := &nd.spec.Params[k.param], &nd.params[k.param]
+		cv, att := &io.In[k.input].Volts[0], &nd.params[k.att].buf
+		lo, hi, per := float32(s.Min), float32(s.Max), float32(s.PerVolt)
+		p.flat = false
+		if s.Curve == Exponential {
+			for i := range n {
+				p.buf[i] = min(max(p.buf[i]*dsp.Exp2(per*cv[i]*att[i]), lo), hi)
+			}
+		} else {
+			for i := range n {
+				p.buf[i] = min(max(p.buf[i]+per*cv[i]*att[i], lo), hi)
+			}
+		}
+	}
+	nd.proc.Process(io)
+	// A module that put out something that is not a number is silenced, and
+	// the state that it came from is cleared.
+	for _, s := range nd.out {
+		for c := range s.Channels {
+			if !finite(s.Volts[c][:n]) {
+				e.scrubbed++
+				e.reset(nd)
+				return
+			}
+		}
+	}
+}
+
+// fill writes the param's next n frames. Audio thread.
+func (p *param) fill(n int) {
+	if p.ramp.Moving() {
+		p.flat = false
+		for i := range n {
+			p.buf[i] = p.ramp.Next()
+		}
+		return
+	}
+	if !p.flat {
+		v := p.ramp.Value()
+		for i := range p.buf {
+			p.buf[i] = v
+		}
+		p.flat = true
+	}
+}
+
+// crossfade mixes what an input read before with what it reads now, linearly
+// because the two are often the same signal. Audio thread.
+func (e *Engine) crossfade(in *input, n int) {
+	a, b, m := in.previous, in.current, in.mix
+	m.Channels = max(a.Channels, b.Channels)
+	g0 := float32(e.fadeLeft) / float32(e.fadeFrames)
+	d := 1 / float32(e.fadeFrames)
+	for c := range m.Channels {
+		va, vb, g := a.Channel(c), b.Channel(c), g0
+		for i := range n {
+			g -= d
+			var v float32
+			if va != nil {
+				v = g * va[i]
+			}
+			if vb != nil {
+				v += (1 - g) * vb[i]
+			}
+			m.Volts[c][i] = v
+		}
+	}
+}
+
+// watch reports the edges of a gate that means something to the cluster.
+// Audio thread.
+func (e *Engine) watch(nd *node, j int, s *Signal, n int) {
+	in := &nd.in[j]
+	for i, v := range s.Volts[0][:n] {
+		if !in.high && v > dsp.SchmittHigh {
+			in.high = true
+			nd.io.Changed(EventGate, j, i, 1)
+		} else if in.high && v < dsp.SchmittLow {
+			in.high = false
+			nd.io.Changed(EventGate, j, i, 0)
+		}
+	}
+}
+
+// finite tells whether all of b are numbers: the difference of a number to
+// itself is 0, that of an infinity or a NaN is not. Audio thread.
+func finite(b []float32) bool {
+	var s float32
+	for _, v := range b {
+		s += v - v
+	}
+	return s == 0
+}
+
+// report queues an event for the control side. Audio thread.
+func (e *Engine) report(ev Event) { e.Outbox.Push(ev) }
+
+// publish hands the control side a report. Audio thread.
+func (e *Engine) publish() {
+	e.nextMeter = e.frame + e.meterEvery
+	m := e.Meters.Writing()
+	m.Frame = e.frame
+	m.Peak = e.peak
+	e.peak = [MaxPoly]float32{}
+	m.Late, m.Overflow, m.Scrubbed = e.late, e.overflow, e.scrubbed
+	if p := e.plan; p != nil {
+		m.Generation = p.Generation
+		m.Settled = p.Generation
+		if e.fadeLeft > 0 {
+			m.Settled--
+		}
+		k := 0
+		for _, n := range p.metered {
+			for _, s := range n.out {
+				if k < MaxMeters {
+					m.Volts[k] = s.Volts[0][n.io.N-1]
+					k++
+				}
+			}
+		}
+	}
+	e.Meters.Publish()
+}
+
+// FrameSeconds converts a span in seconds to frames, rounded.
+func FrameSeconds(seconds, sampleRate float64) int64 { return int64(math.Round(seconds * sampleRate)) }

@@ -1,0 +1,97 @@
+package instrument
+
+import "github.com/k8s-synth/k8s-synth/dsp"
+
+// panel is what all cluster modules are made of: output jacks whose levels
+// and triggers come from the cluster as events. Gates step, CV glides for
+// 10 ms so that no status clicks in what it modulates.
+type panel struct {
+	jacks []panelJack
+}
+
+type panelJack struct {
+	steps bool
+	on    []panelChannel
+}
+
+type panelChannel struct {
+	level dsp.Ramp
+	pulse dsp.PulseGenerator
+	flat  bool // the signal already holds the resting level throughout
+}
+
+func (p *panel) init(spec *ModuleSpec, sampleRate float64) {
+	p.jacks = make([]panelJack, len(spec.Outputs))
+	for i := range p.jacks {
+		o := &spec.Outputs[i]
+		n := 1
+		if o.Poly {
+			n = MaxPoly
+		}
+		j := &p.jacks[i]
+		j.steps = o.Kind == Gate || o.Kind == Trigger || o.Kind == Claim || o.Kind == Pods || o.Name == "kind"
+		j.on = make([]panelChannel, n)
+		for c := range j.on {
+			j.on[c].level.Init(sampleRate)
+			j.on[c].level.SetSeconds(rampSeconds)
+			j.on[c].pulse.Init(sampleRate)
+		}
+	}
+}
+
+// Reset lowers every gate and level. Audio thread.
+func (p *panel) Reset() {
+	for i := range p.jacks {
+		for c := range p.jacks[i].on {
+			ch := &p.jacks[i].on[c]
+			ch.level.Jump(0)
+			ch.pulse.Reset()
+			ch.flat = false
+		}
+	}
+}
+
+// Receive takes a level or a trigger from the cluster. Audio thread.
+func (p *panel) Receive(e Event) {
+	j := &p.jacks[e.Index]
+	if int(e.Channel) >= len(j.on) {
+		return
+	}
+	ch := &j.on[e.Channel]
+	ch.flat = false
+	switch {
+	case e.Kind == EventPulse:
+		ch.pulse.Trigger()
+	case j.steps:
+		ch.level.Jump(e.Value)
+	default:
+		ch.level.Set(e.Value)
+	}
+}
+
+// write renders the jacks from first to before last. Audio thread.
+func (p *panel) write(io *IO, first, last int) {
+	for k := first; k < last; k++ {
+		j, out := &p.jacks[k], io.Out[k]
+		out.Channels = len(j.on)
+		for c := range j.on {
+			ch := &j.on[c]
+			if ch.flat {
+				continue
+			}
+			b := &out.Volts[c]
+			switch {
+			case ch.pulse.High() || ch.level.Moving():
+				for i := range io.N {
+					b[i] = max(ch.level.Next(), ch.pulse.Next())
+				}
+			default:
+				v := ch.level.Value()
+				for i := range b {
+					b[i] = v
+				}
+				ch.flat = true
+			}
+		}
+	}
+}

@@ -1,0 +1,232 @@
+package instrument
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"slices"
+
+	"github.com/k8s-synth/k8s-synth/dsp"
+)
+
+// Plan is a patch made ready for the audio thread: nodes in the order in
+// which they run, and what each of their inputs reads. It never changes after
+// it was made; nodes are shared between plans, so that a module that stays
+// keeps its sound.
+type Plan struct {
+	// Generation counts the plans of one Compiler from 1.
+	Generation uint64
+	steps      []step
+	feedback   []*feedback
+	byHandle   []*node // by handle; nil where there is none
+	metered    []*node // in the order of the patch
+}
+
+// step is one node in its place, with the signals that its inputs read.
+type step struct {
+	node    *node
+	source  []*Signal // by input; nil where nothing is plugged in
+	leaving bool      // in the patch no more, but running until its cables have faded
+}
+
+// feedback delays a cable that closes a loop by exactly one block, however
+// the block is sliced.
+type feedback struct {
+	source, ring, view *Signal
+}
+
+// node is one module at work. The audio thread owns all of it once a plan
+// with it was adopted.
+type node struct {
+	id     ModuleID
+	spec   *ModuleSpec
+	proc   Processor
+	handle uint32
+	params []param
+	out    []*Signal
+	in     []input
+	io     IO
+}
+
+// param is one knob on its way.
+type param struct {
+	ramp dsp.Ramp // without CV
+	flat bool     // buf holds the ramp's resting value throughout
+	buf  [BlockSize]float32
+}
+
+// input is one input jack.
+type input struct {
+	current  *Signal // what it reads; normal where nothing is plugged in
+	previous *Signal // what it read before the last plan, while fading
+	normal   Signal
+	mix      *Signal // where a fade is mixed
+	watch    bool
+	high     bool // of a watched gate
+}
+
+// Compiler turns patches into plans on the control side. It remembers the
+// nodes of modules that stay.
+type Compiler struct {
+	sampleRate float64
+	seed       uint64
+	generation uint64
+	nextHandle uint32
+	nodes      map[ModuleID]*node
+	leaving    map[*node]departure
+	last       map[*node][]*Signal   // what each node's inputs read in the last plan
+	loops      map[*Signal]*feedback // of the last plan
+}
+
+// departure remembers a node that a plan took out of the patch.
+type departure struct {
+	generation uint64
+	source     []*Signal
+}
+
+// NewCompiler returns a Compiler for a sample rate in hertz. What modules
+// leave to chance follows from the seed and their names alone.
+func NewCompiler(sampleRate float64, seed uint64) *Compiler {
+	return &Compiler{sampleRate: sampleRate, seed: seed, nodes: map[ModuleID]*node{},
+		leaving: map[*node]departure{}, last: map[*node][]*Signal{}}
+}
+
+// Handle returns the number by which events name a module, 0 if the module
+// is not in the last plan.
+func (c *Compiler) Handle(id ModuleID) uint32 {
+	if n := c.nodes[id]; n != nil {
+		return n.handle
+	}
+	return 0
+}
+
+// Compile validates the patch and returns its plan. Settled is the newest
+// generation that the engine has adopted and finished fading into
+// (Meters.Settled); nodes that left before it are let go. After an error the
+// compiler is as it was.
+func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	if len(p.Modules) > MaxModules {
+		return nil, fmt.Errorf("the patch has %d modules; the most is %d", len(p.Modules), MaxModules)
+	}
+	c.generation++
+	plan := &Plan{Generation: c.generation}
+	nodes := map[ModuleID]*node{}
+	var order []*node
+	for i := range p.Modules {
+		m := &p.Modules[i]
+		n := c.nodes[m.ID]
+		if n == nil {
+			n = c.newNode(m)
+		}
+		nodes[m.ID] = n
+		order = append(order, n)
+	}
+	for n, d := range c.leaving {
+		if d.generation <= settled {
+			delete(c.leaving, n)
+		}
+	}
+	for id, n := range c.nodes {
+		if nodes[id] == nil {
+			c.leaving[n] = departure{c.generation, c.last[n]}
+		}
+	}
+	c.nodes = nodes
+
+	// Feedback: an edge to a node that is still being visited closes a loop.
+	cableOf := map[JackRef]Cable{}
+	for _, cb := range p.Cables {
+		cableOf[cb.To] = cb
+	}
+	plan.metered = order
+	last := map[*node][]*Signal{}
+	const unseen, visiting, done = 0, 1, 2
+	state := map[*node]int{}
+	loops := map[*Signal]*feedback{}
+	var visit func(n *node)
+	visit = func(n *node) {
+		state[n] = visiting
+		source := make([]*Signal, len(n.in))
+		for i := range n.spec.Inputs {
+			cb, ok := cableOf[JackRef{n.id, n.spec.Inputs[i].Name}]
+			if !ok {
+				continue
+			}
+			from := nodes[cb.From.Module]
+			sig := from.out[from.spec.Output(cb.From.Jack)]
+			if state[from] == unseen {
+				visit(from)
+			}
+			if state[from] == visiting {
+				f := loops[sig]
+				if f == nil {
+					// A loop that stays keeps what is in its delay.
+					if f = c.loops[sig]; f == nil {
+						f = &feedback{source: sig, ring: &Signal{Channels: 1}, view: &Signal{Channels: 1}}
+					}
+					loops[sig] = f
+					plan.feedback = append(plan.feedback, f)
+				}
+				sig = f.view
+			}
+			source[i] = sig
+		}
+		state[n] = done
+		last[n] = source
+		plan.steps = append(plan.steps, step{node: n, source: source})
+	}
+	for _, n := range order {
+		if state[n] == unseen {
+			visit(n)
+		}
+	}
+	// Those that leave run first: what they feed fades away from them.
+	var gone []step
+	for n, d := range c.leaving {
+		gone = append(gone, step{node: n, source: d.source, leaving: true})
+	}
+	slices.SortFunc(gone, func(a, b step) int { return cmp.Compare(a.node.handle, b.node.handle) })
+	plan.steps = append(gone, plan.steps...)
+	c.last, c.loops = last, loops
+
+	plan.byHandle = make([]*node, c.nextHandle+1)
+	for _, n := range order {
+		plan.byHandle[n.handle] = n
+	}
+	return plan, nil
+}
+
+func (c *Compiler) newNode(m *Module) *node {
+	s := m.Spec()
+	c.nextHandle++
+	n := &node{id: m.ID, spec: s, handle: c.nextHandle, proc: s.New(),
+		params: make([]param, len(s.Params)), in: make([]input, len(s.Inputs)), out: make([]*Signal, len(s.Outputs))}
+	for i := range s.Params {
+		n.params[i].ramp.Init(c.sampleRate)
+		n.params[i].ramp.SetSeconds(rampSeconds)
+		if !s.Params[i].Text {
+			n.params[i].ramp.Jump(float32(m.Value(s.Params[i].Name)))
+		}
+		n.io.Params = append(n.io.Params, &n.params[i].buf)
+	}
+	for i := range s.Inputs {
+		in := &n.in[i]
+		in.normal.Fill(s.Inputs[i].Normal)
+		in.current = &in.normal
+		in.mix = &Signal{Channels: 1}
+		in.watch = s.Inputs[i].Watch
+		n.io.In = append(n.io.In, in.current)
+	}
+	for i := range n.out {
+		n.out[i] = &Signal{Channels: 1}
+	}
+	n.io.Out = n.out
+	n.io.handle = n.handle
+	h := fnv.New64a()
+	h.Write([]byte(m.ID))
+	n.proc.Init(c.sampleRate, c.seed^h.Sum64())
+	return n
+}

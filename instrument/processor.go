@@ -1,0 +1,86 @@
+package instrument
+
+// Processor is the sound of one module. All its methods but Init run on the
+// audio thread.
+//
+// What it puts out must not depend on how a stretch of time is cut into
+// slices, because slices end wherever an event falls; a test holds every
+// registered module to it.
+type Processor interface {
+	// Init makes the processor ready for a sample rate in hertz. Seed is for
+	// whatever it leaves to chance. It may allocate.
+	Init(sampleRate float64, seed uint64)
+	// Reset returns to silence. Audio thread.
+	Reset()
+	// Process renders io.N frames from io.In to io.Out. Audio thread.
+	Process(io *IO)
+}
+
+// Receiver is a Processor that takes events of its own: levels and triggers
+// that the cluster sends to its output jacks.
+type Receiver interface {
+	// Receive takes one event, at the frame at which it is due. Audio thread.
+	Receive(e Event)
+}
+
+// IO is what a Processor works on during one slice.
+type IO struct {
+	// N is the number of frames, 1 to BlockSize.
+	N int
+	// Frame counts frames since the engine started; the slice begins there.
+	Frame int64
+	// In holds a signal for each input jack, Out one for each output jack;
+	// Out keeps what was written in the slice before, and its Channels.
+	In, Out []*Signal
+	// Params holds each param frame by frame, CV and ramps included.
+	Params []*[BlockSize]float32
+	// Patched has bit i set when a cable is in input i, or was a moment ago.
+	Patched uint64
+	// Master is the instrument's own fade, 0…1, for modules that feed a device.
+	Master *[BlockSize]float32
+	// Device holds the output channels of the audio device, in volts; a
+	// module that feeds it adds to what is there.
+	Device [][]float32
+
+	handle uint32
+	engine *Engine
+}
+
+// Changed tells the control side that param or input i of this module took a
+// new value: what a knob with CV came to, or which way a watched gate went.
+// Audio thread.
+func (io *IO) Changed(kind EventKind, i int, offset int, value float32) {
+	io.engine.report(Event{Frame: io.Frame + int64(offset), Kind: kind, Module: io.handle, Index: uint8(i), Value: value})
+}
+
+// EventKind says what an Event does.
+type EventKind uint8
+
+const (
+	// To the engine.
+
+	EventParam   EventKind = iota // param Index of Module goes to Value
+	EventInput                    // input jack Index reads Value while nothing is plugged in
+	EventLevel                    // output jack Index of a cluster module goes to Value on Channel
+	EventPulse                    // output jack Index of a cluster module gives a trigger on Channel
+	EventPanic                    // every module is reset, all gates are low
+	EventFadeIn                   // the master fade rises to 1
+	EventFadeOut                  // the master fade falls to 0
+
+	// From the engine.
+
+	EventWish // a whole-number param of Module came to Value, CV included
+	EventGate // a watched input of Module rose (Value 1) or fell (Value 0)
+)
+
+// Event is one thing that happens at one frame. It is a plain value, so that
+// queues of events never allocate.
+type Event struct {
+	// Frame is when it is due; 0 means at once.
+	Frame   int64
+	Module  uint32 // handle of the module, see Compiler.Handle
+	Value   float32
+	Kind    EventKind
+	Index   uint8
+	Channel uint8
+}

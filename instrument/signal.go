@@ -1,0 +1,86 @@
+package instrument
+
+// BlockSize is the quantum of the engine in frames: 1.33 ms at 48 kHz. It is
+// the longest slice a Processor sees, the delay of a feedback cable, and the
+// block of the ring to the sound device.
+const BlockSize = 64
+
+// MaxPoly is the most channels that one cable carries.
+const MaxPoly = 16
+
+// Voltages of the standard that the graph itself needs; the signal
+// mathematics of gates and pitches is in dsp.
+const (
+	// GateVolts is what a gate or trigger output puts out while high.
+	GateVolts = 10
+	// AudioVolts is the peak of an audio signal.
+	AudioVolts = 5
+)
+
+// Signal is what one output jack carries during one slice, in volts.
+type Signal struct {
+	// Channels is how many of Volts are in use, 1 to MaxPoly.
+	Channels int
+	Volts    [MaxPoly][BlockSize]float32
+}
+
+// Fill sets the first channel to v for all frames and makes the signal
+// monophonic. Audio thread.
+func (s *Signal) Fill(v float32) {
+	s.Channels = 1
+	b := &s.Volts[0]
+	for i := range b {
+		b[i] = v
+	}
+}
+
+// Channel returns channel c; a monophonic signal answers for every channel,
+// and a channel that a polyphonic one has not is nil. Audio thread.
+func (s *Signal) Channel(c int) *[BlockSize]float32 {
+	if s.Channels == 1 {
+		return &s.Volts[0]
+	}
+	if c < s.Channels {
+		return &s.Volts[c]
+	}
+	return nil
+}
+
+// SignalKind is what a jack's volts mean.
+type SignalKind uint8
+
+const (
+	Audio    SignalKind = iota // ±5 V
+	CV                         // 0…10 V or ±5 V
+	Pitch                      // 1 V/octave, 0 V = C4
+	Gate                       // 0 or 10 V, high while it holds
+	Trigger                    // 10 V for 1 ms
+	Claim                      // a Deployment's claim on a Pod panel: a gate that is also an owner reference
+	Pods                       // a Deployment's pods: polyphonic gates that are also a label selector
+	Presence                   // Pod lifecycle input: takes a claim, or a gate that makes a bare pod exist
+)
+
+var kindNames = [...]string{"audio", "CV", "pitch", "gate", "trigger", "claim", "pods", "lifecycle"}
+
+// String returns the kind's name as the panels print it.
+func (k SignalKind) String() string { return kindNames[k] }
+
+// cableMeans tells whether a cable from an output of kind from to an input of
+// kind to can mean anything. On sound modules any voltage goes anywhere, as
+// in any rack; an input that stands for a state of the cluster is choosier.
+func cableMeans(from, to SignalKind, toCluster bool) (ok bool, why string) {
+	switch {
+	case to == Presence:
+		if from == Claim || from == Gate {
+			return true, ""
+		}
+		return false, "a pod's lifecycle takes a Deployment's claim, or a gate that holds the pod up"
+	case from == Claim:
+		return false, "a claim only means something to a Pod's lifecycle"
+	case toCluster && from == Audio:
+		return false, "sound changes too fast to be a wish for the cluster; it would need an envelope first"
+	case toCluster && to == Gate && from == Pitch, toCluster && to == Trigger && from == Pitch:
+		return false, "a pitch never stands for yes or no"
+	}
+	return true, ""
+}

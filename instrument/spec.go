@@ -1,0 +1,202 @@
+package instrument
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Curve is how a surface lays a param's range under the hand.
+type Curve uint8
+
+const (
+	Linear      Curve = iota
+	Exponential       // equal ratios take equal travel; a CV adds octaves
+)
+
+// ParamSpec declares one knob or switch.
+type ParamSpec struct {
+	Name  string // lower case with underscores; unique among the module's params and jacks
+	Doc   string
+	Unit  string
+	Min   float64
+	Max   float64
+	Value float64 // default
+	Curve Curve
+	// Whole marks a param that takes whole numbers; it steps, never ramps.
+	Whole bool
+	// Choices names the positions of a switch; it implies Whole, from 0.
+	Choices []string
+	// PerVolt, if not 0, gives the knob a CV jack NAME_cv and an attenuverter
+	// NAME_att: how many units a volt adds, or with Curve Exponential how
+	// many octaves.
+	PerVolt float64
+	// Text marks a param that is a word, such as an image; Default is its
+	// default, and the numbers mean nothing.
+	Text    bool
+	Default string
+	// Cluster marks a param that is part of the topology.
+	Cluster bool
+}
+
+// Clamp returns v inside the param's range, rounded if it is whole.
+func (p *ParamSpec) Clamp(v float64) float64 {
+	if p.Whole {
+		v = math.Round(v)
+	}
+	return min(max(v, p.Min), p.Max)
+}
+
+// Check tells whether v is a value that the param takes.
+func (p *ParamSpec) Check(v float64) error {
+	switch {
+	case p.Text:
+		return fmt.Errorf("%s takes a word, not a number", p.Name)
+	case math.IsNaN(v) || v < p.Min || v > p.Max:
+		return fmt.Errorf("%s is %s, got %g", p.Name, p.Range(), v)
+	case p.Whole && v != math.Trunc(v):
+		return fmt.Errorf("%s is a whole number (%s), got %g", p.Name, p.Range(), v)
+	}
+	return nil
+}
+
+// Range describes what the param takes: "0 … 16", "0 … 2000 ms", "linear or exponential".
+func (p *ParamSpec) Range() string {
+	switch {
+	case p.Text:
+		return "a word"
+	case len(p.Choices) > 0:
+		return strings.Join(p.Choices[:len(p.Choices)-1], ", ") + " or " + p.Choices[len(p.Choices)-1]
+	case p.Unit != "":
+		return fmt.Sprintf("%g … %g %s", p.Min, p.Max, p.Unit)
+	}
+	return fmt.Sprintf("%g … %g", p.Min, p.Max)
+}
+
+// Choice returns the number of the named position of a switch.
+func (p *ParamSpec) Choice(name string) (float64, error) {
+	if i := slices.Index(p.Choices, name); i >= 0 {
+		return float64(i), nil
+	}
+	return 0, fmt.Errorf("%s is %s, got %q", p.Name, p.Range(), name)
+}
+
+// JackSpec declares one jack.
+type JackSpec struct {
+	Name string
+	Doc  string
+	Kind SignalKind
+	Unit string // what the volts stand for, where it is not the kind's own meaning
+	// Normal is what an input reads with nothing plugged in, in volts.
+	Normal float32
+	// Poly marks an output that always carries MaxPoly channels, or an input
+	// that uses all of them.
+	Poly bool
+	// Watch marks an input whose gate edges the control side is told of.
+	Watch bool
+}
+
+// ModuleSpec declares a module: everything that panels, addresses, files and
+// documents say of it comes from here.
+type ModuleSpec struct {
+	Kind    string // lower case with underscores; the first part of the address
+	Title   string // as the faceplate prints it
+	Doc     string
+	HP      int    // width; 1 HP = 5.08 mm
+	Plus12  int    // mA
+	Minus12 int    // mA
+	Plus5   int    // mA
+	Bound   string // the object and fields of the cluster that it shows; empty for a sound module
+	Params  []ParamSpec
+	Inputs  []JackSpec
+	Outputs []JackSpec
+	// New returns a Processor before its Init.
+	New func() Processor
+
+	cv []cvParam
+}
+
+// cvParam ties a knob to the CV jack and attenuverter that it was given.
+type cvParam struct{ param, att, input int }
+
+// Cluster tells whether the module stands for something in the cluster.
+func (s *ModuleSpec) Cluster() bool { return s.Bound != "" }
+
+// Param returns the index of the named param, or -1.
+func (s *ModuleSpec) Param(name string) int {
+	return slices.IndexFunc(s.Params, func(p ParamSpec) bool { return p.Name == name })
+}
+
+// Input returns the index of the named input jack, or -1.
+func (s *ModuleSpec) Input(name string) int { return jackIndex(s.Inputs, name) }
+
+// Output returns the index of the named output jack, or -1.
+func (s *ModuleSpec) Output(name string) int { return jackIndex(s.Outputs, name) }
+
+func jackIndex(jacks []JackSpec, name string) int {
+	return slices.IndexFunc(jacks, func(j JackSpec) bool { return j.Name == name })
+}
+
+// finish gives every knob with CV its jack and attenuverter and checks the
+// declaration; a mistake in it is a mistake in the program.
+func (s *ModuleSpec) finish() {
+	for i := range s.Params {
+		p := &s.Params[i]
+		if len(p.Choices) > 0 {
+			p.Whole, p.Min, p.Max = true, 0, float64(len(p.Choices)-1)
+		}
+		if p.PerVolt == 0 {
+			continue
+		}
+		s.cv = append(s.cv, cvParam{param: i, att: len(s.Params), input: len(s.Inputs)})
+		s.Inputs = append(s.Inputs, JackSpec{Name: p.Name + "_cv", Kind: CV, Doc: "adds to " + p.Name + " through its attenuverter"})
+		s.Params = append(s.Params, ParamSpec{Name: p.Name + "_att", Min: -1, Max: 1, Value: 1, Doc: "share of " + p.Name + "_cv"})
+	}
+	seen := map[string]bool{}
+	claim := func(name string) {
+		if seen[name] || name == "" {
+			panic(fmt.Sprintf("module %s: %q is declared twice or empty", s.Kind, name))
+		}
+		seen[name] = true
+	}
+	for i := range s.Params {
+		p := &s.Params[i]
+		claim(p.Name)
+		if !p.Text && p.Check(p.Value) != nil {
+			panic(fmt.Sprintf("module %s: default of %s is out of its range", s.Kind, p.Name))
+		}
+	}
+	for _, j := range s.Inputs {
+		claim(j.Name)
+	}
+	for _, j := range s.Outputs {
+		claim(j.Name)
+	}
+}
+
+// specs is the register of modules, in the order in which a browser shows
+// them: the cluster first, then sound.
+var specs = func() []*ModuleSpec {
+	all := []*ModuleSpec{
+		deploymentSpec(), podSpec(), etcdSpec(), apiServerSpec(),
+		voiceSpec(), noiseSpec(), vcaSpec(), reverbSpec(), mixerSpec(), clockSpec(), audioOutSpec(),
+	}
+	for _, s := range all {
+		s.finish()
+	}
+	return all
+}()
+
+// Specs returns every module there is. The slice must not be changed.
+func Specs() []*ModuleSpec { return specs }
+
+// Spec returns the module of that kind, or nil.
+func Spec(kind string) *ModuleSpec {
+	for _, s := range specs {
+		if s.Kind == kind {
+			return s
+		}
+	}
+	return nil
+}

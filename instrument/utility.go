@@ -1,0 +1,377 @@
+package instrument
+
+import (
+	"fmt"
+
+	"github.com/k8s-synth/k8s-synth/dsp"
+)
+
+func noiseSpec() *ModuleSpec {
+	return &ModuleSpec{
+		Kind: "noise", Title: "Noise", HP: 4, Plus12: 15, Minus12: 10,
+		Doc: "White and pink noise.",
+		New: func() Processor { return &noise{} },
+		Outputs: []JackSpec{
+			{Name: "white", Kind: Audio, Doc: "even over all frequencies"},
+			{Name: "pink", Kind: Audio, Doc: "even over all octaves"},
+		},
+	}
+}
+
+type noise struct{ white, pink dsp.Noise }
+
+func (m *noise) Init(sampleRate float64, seed uint64) {
+	m.white.Init(sampleRate)
+	m.white.Seed(seed)
+	m.pink.Init(sampleRate)
+	m.pink.Seed(seed + 1)
+}
+
+// Reset starts the sequences again. Audio thread.
+func (m *noise) Reset() { m.white.Reset(); m.pink.Reset() }
+
+// Process renders the noise. Audio thread.
+func (m *noise) Process(io *IO) {
+	for i := range io.N {
+		io.Out[0].Volts[0][i] = m.white.White()
+		io.Out[1].Volts[0][i] = m.pink.Pink()
+	}
+}
+
+func vcaSpec() *ModuleSpec {
+	return &ModuleSpec{
+		Kind: "vca", Title: "VCA", HP: 6, Plus12: 25, Minus12: 25,
+		Doc: "A voltage-controlled amplifier; each channel of a polyphonic cable has its own.",
+		New: func() Processor { return &vca{} },
+		Params: []ParamSpec{
+			{Name: "gain", Doc: "gain with nothing in cv, and at 10 V", Min: 0, Max: 2, Value: 1},
+			{Name: "response", Doc: "how cv opens it", Choices: []string{"linear", "exponential"}},
+		},
+		Inputs: []JackSpec{
+			{Name: "in", Kind: Audio, Poly: true, Doc: "what is amplified"},
+			{Name: "cv", Kind: CV, Poly: true, Normal: 10, Unit: "0…10 V", Doc: "10 V is the full gain; exponential falls 60 dB to 0 V"},
+		},
+		Outputs: []JackSpec{{Name: "out", Kind: Audio, Doc: "the product, with as many channels as in or cv"}},
+	}
+}
+
+type vca struct {
+	pole [MaxPoly]float32
+	a    float32
+}
+
+// vcaSmooth is the corner of the VCA's control input: a gate opens it in a
+// millisecond instead of with a click.
+const vcaSmooth = 300
+
+func (m *vca) Init(sampleRate float64, seed uint64) {
+	m.a = 1 - dsp.Exp2(float32(-vcaSmooth*2*3.14159265/0.69314718/sampleRate))
+	m.Reset()
+}
+
+// Reset closes it. Audio thread.
+func (m *vca) Reset() { m.pole = [MaxPoly]float32{} }
+
+// Process renders the product. Audio thread.
+func (m *vca) Process(io *IO) {
+	in, cv, out := io.In[0], io.In[1], io.Out[0]
+	out.Channels = max(in.Channels, cv.Channels)
+	exponential := io.Params[1][0] == 1
+	gain := io.Params[0]
+	for c := range out.Channels {
+		o, g := &out.Volts[c], m.pole[c]
+		for i := range io.N {
+			k := min(max(at(cv, c, i)*0.1, 0), 1)
+			if exponential && k > 0 {
+				k = dsp.Exp2((k - 1) * 9.965784)
+			}
+			if g += m.a * (k - g); g < 1e-9 {
+				g = 0
+			}
+			o[i] = at(in, c, i) * g * gain[i]
+		}
+		m.pole[c] = g
+	}
+}
+
+// mixerChannels is how many stereo channels a Mixer has.
+const mixerChannels = 6
+
+func mixerSpec() *ModuleSpec {
+	s := &ModuleSpec{
+		Kind: "mixer", Title: "Mixer", HP: 24, Plus12: 90, Minus12: 90,
+		Doc: "Six stereo channels with level, balance and a send, and a return. A polyphonic cable is summed.",
+		New: func() Processor { return &mixer{} },
+	}
+	for i := 1; i <= mixerChannels; i++ {
+		s.Params = append(s.Params,
+			ParamSpec{Name: fmt.Sprintf("level_%d", i), Doc: fmt.Sprintf("level of channel %d; −60 is off", i), Unit: "dB", Min: -60, Max: 12, Value: 0},
+			ParamSpec{Name: fmt.Sprintf("pan_%d", i), Doc: fmt.Sprintf("place of channel %d, balance where both sides are plugged in", i), Min: -1, Max: 1},
+			ParamSpec{Name: fmt.Sprintf("send_%d", i), Doc: fmt.Sprintf("share of channel %d that is sent", i), Unit: "dB", Min: -60, Max: 6, Value: -60})
+	}
+	for i := 1; i <= mixerChannels; i++ {
+		s.Inputs = append(s.Inputs,
+			JackSpec{Name: fmt.Sprintf("left_%d", i), Kind: Audio, Poly: true, Doc: fmt.Sprintf("channel %d; alone, both sides of it", i)},
+			JackSpec{Name: fmt.Sprintf("right_%d", i), Kind: Audio, Poly: true, Doc: fmt.Sprintf("right of channel %d", i)})
+	}
+	s.Inputs = append(s.Inputs,
+		JackSpec{Name: "return_left", Kind: Audio, Doc: "what comes back from the send"},
+		JackSpec{Name: "return_right", Kind: Audio, Doc: "right of what comes back"})
+	s.Outputs = []JackSpec{
+		{Name: "left", Kind: Audio, Doc: "left of the mix"}, {Name: "right", Kind: Audio, Doc: "right of the mix"},
+		{Name: "send_left", Kind: Audio, Doc: "left of what is sent"}, {Name: "send_right", Kind: Audio, Doc: "right of what is sent"},
+	}
+	return s
+}
+
+type mixer struct {
+	level, send [mixerChannels]decibels
+}
+
+func (m *mixer) Init(float64, uint64) {}
+
+// Reset does nothing: a mixer has no memory. Audio thread.
+func (m *mixer) Reset() {}
+
+// Process renders mix and send. Audio thread.
+func (m *mixer) Process(io *IO) {
+	n := io.N
+	for _, o := range io.Out {
+		clear(o.Volts[0][:n])
+	}
+	l, r, sl, sr := &io.Out[0].Volts[0], &io.Out[1].Volts[0], &io.Out[2].Volts[0], &io.Out[3].Volts[0]
+	for k := range mixerChannels {
+		stereo := io.Patched&(1<<(2*k+1)) != 0
+		if io.Patched&(3<<(2*k)) == 0 {
+			continue
+		}
+		left, right := io.In[2*k], io.In[2*k+1]
+		level, pan, send := io.Params[3*k], io.Params[3*k+1], io.Params[3*k+2]
+		for i := range n {
+			g, s, p := m.level[k].linear(level[i]), m.send[k].linear(send[i]), pan[i]
+			a := sum(left, i)
+			var b float32
+			if stereo {
+				// Balance: the near side stays, the far side goes.
+				b = sum(right, i) * min(1+p, 1)
+				a *= min(1-p, 1)
+			} else if p == 0 {
+				a *= 0.70710678
+				b = a
+			} else {
+				q := (1 + p) * 0.125
+				a, b = a*dsp.SineCycles(0.25+q), a*dsp.SineCycles(q)
+			}
+			a, b = a*g, b*g
+			l[i] += a
+			r[i] += b
+			sl[i] += a * s
+			sr[i] += b * s
+		}
+	}
+	rl, rr := &io.In[2*mixerChannels].Volts[0], &io.In[2*mixerChannels+1].Volts[0]
+	for i := range n {
+		l[i] += rl[i]
+		r[i] += rr[i]
+	}
+}
+
+// sum adds the channels of a signal at one frame. Audio thread.
+func sum(s *Signal, i int) float32 {
+	v := s.Volts[0][i]
+	for c := 1; c < s.Channels; c++ {
+		v += s.Volts[c][i]
+	}
+	return v
+}
+
+func reverbSpec() *ModuleSpec {
+	return &ModuleSpec{
+		Kind: "reverb", Title: "Reverb", HP: 8, Plus12: 90, Minus12: 20,
+		Doc: "A room. While its gate is low the air goes out of it: nothing enters, and what is in it dies fast.",
+		New: func() Processor { return &reverb{} },
+		Params: []ParamSpec{
+			{Name: "decay", Doc: "T60 of the room", Unit: "s", Min: 0.1, Max: 30, Value: 2.5, Curve: Exponential},
+			{Name: "damping", Doc: "how much faster the highs die", Min: 0, Max: 1, Value: 0.4},
+			{Name: "mix", Doc: "share of the room in what comes out", Min: 0, Max: 1, Value: 1, PerVolt: 0.1},
+		},
+		Inputs: []JackSpec{
+			{Name: "left", Kind: Audio, Doc: "left; alone, both sides"},
+			{Name: "right", Kind: Audio, Doc: "right"},
+			{Name: "open", Kind: Gate, Normal: GateVolts, Doc: "the room is open while high"},
+		},
+		Outputs: []JackSpec{{Name: "left", Kind: Audio, Doc: "left"}, {Name: "right", Kind: Audio, Doc: "right"}},
+	}
+}
+
+func clockSpec() *ModuleSpec {
+	return &ModuleSpec{
+		Kind: "clock", Title: "Clock", HP: 8, Plus12: 25, Minus12: 5,
+		Doc: "The transport: beats, their divisions and multiples, all from one phase.",
+		New: func() Processor { return &clock{} },
+		Params: []ParamSpec{
+			{Name: "tempo", Doc: "beats a minute", Unit: "BPM", Min: 10, Max: 300, Value: 90, PerVolt: 10},
+			{Name: "run", Doc: "whether it runs", Choices: []string{"stop", "run"}, Value: 1},
+			{Name: "beats", Doc: "beats to a bar", Min: 1, Max: 16, Value: 4, Whole: true},
+			{Name: "width", Doc: "share of a beat for which the gate is high", Min: 0.05, Max: 0.95, Value: 0.5},
+		},
+		Inputs: []JackSpec{
+			{Name: "reset", Kind: Trigger, Doc: "back to the first beat of a bar"},
+			{Name: "run_gate", Kind: Gate, Normal: GateVolts, Doc: "runs while high"},
+		},
+		Outputs: []JackSpec{
+			{Name: "beat", Kind: Trigger, Doc: "each beat"},
+			{Name: "gate", Kind: Gate, Doc: "each beat, as a gate"},
+			{Name: "bar", Kind: Trigger, Doc: "first beat of each bar"},
+			{Name: "eighth", Kind: Trigger, Doc: "twice a beat"},
+			{Name: "sixteenth", Kind: Trigger, Doc: "four times a beat"},
+			{Name: "triplet", Kind: Trigger, Doc: "three times a beat"},
+		},
+	}
+}
+
+// clock counts beats in one phase, from which all outputs follow, so that
+// they never drift apart.
+type clock struct {
+	rate   float64
+	phase  float64 // in beats since the bar began
+	fresh  bool    // the next frame is the first of a bar
+	reset  dsp.SchmittTrigger
+	run    dsp.SchmittTrigger
+	pulses [6]dsp.PulseGenerator
+}
+
+// clockRatios is how often a beat each trigger output fires; 0 is the gate, −1 the bar.
+var clockRatios = [6]float64{1, 0, -1, 2, 4, 3}
+
+func (m *clock) Init(sampleRate float64, seed uint64) {
+	m.rate = sampleRate
+	for i := range m.pulses {
+		m.pulses[i].Init(sampleRate)
+	}
+	m.Reset()
+}
+
+// Reset goes back to the start of a bar. Audio thread.
+func (m *clock) Reset() {
+	m.phase, m.fresh = 0, true
+	m.reset.Reset()
+	m.run.Reset()
+	for i := range m.pulses {
+		m.pulses[i].Reset()
+	}
+}
+
+// Process renders the clock. Audio thread.
+func (m *clock) Process(io *IO) {
+	for i := range io.N {
+		if m.reset.Next(io.In[0].Volts[0][i]) {
+			m.phase, m.fresh = 0, true
+		}
+		m.run.Next(io.In[1].Volts[0][i])
+		runs := m.run.High() && io.Params[1][i] == 1
+		beats := float64(io.Params[2][i])
+		if runs {
+			was := m.phase
+			now := was + float64(io.Params[0][i])/(60*m.rate)
+			if m.fresh {
+				for k, ratio := range clockRatios {
+					if ratio != 0 {
+						m.pulses[k].Trigger()
+					}
+				}
+				m.fresh = false
+			} else {
+				for k, ratio := range clockRatios {
+					if ratio > 0 && int(now*ratio) != int(was*ratio) {
+						m.pulses[k].Trigger()
+					}
+				}
+			}
+			if now >= beats {
+				now -= beats
+				m.pulses[2].Trigger()
+			}
+			m.phase = now
+		}
+		for k := range m.pulses {
+			io.Out[k].Volts[0][i] = m.pulses[k].Next()
+		}
+		gate := float32(0)
+		if runs && m.phase-float64(int(m.phase)) < float64(io.Params[3][i]) {
+			gate = GateVolts
+		}
+		io.Out[1].Volts[0][i] = gate
+	}
+}
+
+func audioOutSpec() *ModuleSpec {
+	return &ModuleSpec{
+		Kind: "audio_out", Title: "Audio Out", HP: 6, Plus12: 30, Minus12: 30,
+		Doc: "To a pair of the device's channels: level, DC blocker, and a look-ahead limiter whose true peak stays below its ceiling.",
+		New: func() Processor { return &audioOut{} },
+		Params: []ParamSpec{
+			{Name: "level", Doc: "level; −60 is off", Unit: "dB", Min: -60, Max: 12, Value: 0, PerVolt: 6},
+			{Name: "ceiling", Doc: "true peak under full scale, which is 5 V", Unit: "dB", Min: -20, Max: 0, Value: -1.2},
+			{Name: "channel", Doc: "first of the two device channels", Min: 1, Max: MaxPoly - 1, Value: 1, Whole: true},
+		},
+		Inputs: []JackSpec{
+			{Name: "left", Kind: Audio, Poly: true, Doc: "left; alone, both sides"},
+			{Name: "right", Kind: Audio, Poly: true, Doc: "right"},
+		},
+		Outputs: []JackSpec{
+			{Name: "reduction", Kind: CV, Unit: "1 V a dB", Doc: "what the limiter takes away"},
+		},
+	}
+}
+
+type audioOut struct {
+	dc      [2]dsp.DCBlocker
+	limiter dsp.Limiter
+	gain    decibels
+	ceiling decibels
+	set     float32
+	cut     decibels
+}
+
+func (m *audioOut) Init(sampleRate float64, seed uint64) {
+	m.dc[0].Init(sampleRate)
+	m.dc[1].Init(sampleRate)
+	m.limiter.Init(sampleRate)
+	m.set = -1
+}
+
+// Reset forgets the past. Audio thread.
+func (m *audioOut) Reset() {
+	m.dc[0].Reset()
+	m.dc[1].Reset()
+	m.limiter.Reset()
+}
+
+// Process adds the sound to the device's channels. Audio thread.
+func (m *audioOut) Process(io *IO) {
+	left, right := io.In[0], io.In[1]
+	if io.Patched&2 == 0 {
+		right = left
+	}
+	first := int(io.Params[2][0]) - 1
+	for i := range io.N {
+		if c := AudioVolts * m.ceiling.linear(io.Params[1][i]); c != m.set {
+			m.set = c
+			m.limiter.SetCeiling(c)
+		}
+		g := m.gain.linear(io.Params[0][i]) * io.Master[i]
+		l, r := m.limiter.Next(m.dc[0].Next(sum(left, i)*g), m.dc[1].Next(sum(right, i)*g))
+		if first < len(io.Device) {
+			io.Device[first][i] += l
+		}
+		if first+1 < len(io.Device) {
+			io.Device[first+1][i] += r
+		}
+		cut := float32(0)
+		if red := m.limiter.Reduction(); red < 0.9999 {
+			cut = float32(-6.0205999 * log2(float64(red)))
+		}
+		io.Out[0].Volts[0][i] = cut
+	}
+}

@@ -1,0 +1,627 @@
+package instrument
+
+import (
+	"math"
+
+	"github.com/k8s-synth/k8s-synth/dsp"
+)
+
+// controlFrames is how often a voice looks at its slow inputs: 3 kHz at
+// 48 kHz. It divides BlockSize, and voices look at multiples of it since the
+// engine's first frame, so that slices do not change the sound.
+const controlFrames = 16
+
+// What the states of a pod do to its voice. Each state has two cues: level
+// and brightness, pitch and roughness, and so on.
+const (
+	closedLevel = 0.35  // of a voice that runs but is not ready
+	closedCents = -28   // and how flat it is
+	closedRatio = 1.6   // and its cutoff over its pitch: dull
+	openSeconds = 0.055 // time constant of coming into tune: 97 % in 200 ms
+	cutSeconds  = 0.006 // time constant of a voice that is cut
+
+	spreadCents    = 35   // of the voices at full tension
+	tensionSeconds = 0.09 // time constant of tension: 99.6 % gone within 500 ms
+	tensionVolts   = 1.2  // tension at which the spread has 63 % of its size
+
+	breathLevel   = 0.16 // of a pending pod's noise at its opening
+	breathSeconds = 2.5  // over which it opens to four times that
+	breathFade    = 0.06 // time constant of its coming and going
+	airLevel      = 0.10 // of the noise that tension brings to a sounding voice
+
+	vibratoHertz = 5.3
+	vibratoCents = 18 // at 10 V of load
+)
+
+// podVoice is the voice of one pod: two saws in unison through a low-pass,
+// a breath of filtered noise, and a struck body. Tension pulls the unison
+// apart. Its output is within ±5 V in use.
+type podVoice struct {
+	in    voiceInput
+	shape voiceShape
+	rate  float64
+
+	osc    [2]dsp.Oscillator
+	filter dsp.SVF
+	noise  dsp.Noise
+	air    dsp.SVF
+	body   dsp.Modal
+	sweep  dsp.Sine
+	sweepE dsp.Decay
+	clickE dsp.Decay
+	click  dsp.SVF
+
+	level, levelTo, levelA float32 // amplitude, its target, its share a frame
+	breath, breathTo       float32
+	breathA                float32
+	hz, hzStep             [2]float32
+	tune                   float32 // of the state, in cents
+	tension                float32 // smoothed, in volts with its sign
+	bright                 float32
+	waited                 float32 // seconds of breath so far
+	drift                  uint32  // phase of the slow detuning
+	driftStep              uint32
+	side                   float32 // −1…1: which way this voice is pulled
+	vibrato                uint32
+	vibratoStep            uint32
+	sweepHz, sweepEnd      float32
+	sweepMul               float32
+	sweepDrive             float32
+
+	score score
+	cut   bool // since the last strike that cut the voice
+}
+
+// voiceInput is what plays a podVoice.
+type voiceInput struct {
+	pitch   float32 // V/oct
+	gate    bool    // it sounds
+	open    bool    // in tune and bright; else dull and flat
+	breath  bool    // it waits
+	tension float32 // V, with sign: more or less is asked for
+	load    float32 // 0…10 V
+}
+
+// voiceShape is how a podVoice is set up; all voices of a module share it.
+type voiceShape struct {
+	wave    dsp.Waveform
+	bright  float32 // cutoff over pitch when open, in octaves
+	attack  float32 // s
+	release float32 // s
+	strikes float32 // level of what is struck, 0…1
+	breaths float32 // level of what is breathed, 0…1
+}
+
+var defaultShape = voiceShape{wave: dsp.Saw, bright: 2, attack: 0.35, release: 0.25, strikes: 1, breaths: 1}
+
+// score is a run of strikes that a gesture plays by itself.
+type score struct {
+	left   int // strikes to go
+	wait   int // control periods until the next one
+	rest   int // control periods between strikes; doubles where double is set
+	double bool
+	ratio  float32 // of the next strike
+	times  float32 // of each strike's ratio to the last
+	g      Gesture
+}
+
+func (v *podVoice) Init(sampleRate float64, seed uint64) {
+	*v = podVoice{rate: sampleRate, shape: defaultShape}
+	for i := range v.osc {
+		v.osc[i].Init(sampleRate)
+	}
+	// A fixed angle between the two saws that cancels no harmonic below the tenth.
+	v.osc[1].SetPhase(0.05)
+	v.filter.Init(sampleRate)
+	v.air.Init(sampleRate)
+	v.air.SetQ(9)
+	v.noise.Init(sampleRate)
+	v.noise.Seed(seed)
+	v.body.Init(sampleRate)
+	v.sweep.Init(sampleRate)
+	v.sweepE.Init(sampleRate)
+	v.clickE.Init(sampleRate)
+	v.click.Init(sampleRate)
+	v.click.SetHertz(3000)
+	r := v.noise.Uint64()
+	v.side = 0.6 + 0.4*float32(r&0xff)/255
+	if r&0x100 != 0 {
+		v.side = -v.side
+	}
+	v.drift = uint32(r >> 32)
+	v.driftStep = perControl((0.13 + 0.17*float64(r>>16&0xff)/255), sampleRate)
+	v.vibratoStep = perControl(vibratoHertz, sampleRate)
+	v.breathA = v.onePole(breathFade, 1)
+	v.Reset()
+}
+
+// perControl is a phase increment for each control period, 2^32 a cycle.
+func perControl(hertz, sampleRate float64) uint32 {
+	return uint32(hertz * controlFrames / sampleRate * (1 << 32))
+}
+
+// Reset silences the voice. Audio thread.
+func (v *podVoice) Reset() {
+	for i := range v.osc {
+		v.osc[i].Reset()
+	}
+	v.filter.Reset()
+	v.air.Reset()
+	v.body.Reset()
+	v.sweepE.Reset()
+	v.clickE.Reset()
+	v.click.Reset()
+	v.level, v.levelTo, v.breath, v.breathTo, v.waited, v.tension = 0, 0, 0, 0, 0, 0
+	v.in = voiceInput{}
+	v.hz = [2]float32{}
+	v.tune = closedCents
+	v.bright = 0
+	v.score = score{}
+	v.cut = false
+}
+
+// active tells whether Next can return anything but 0. Audio thread.
+func (v *podVoice) active() bool {
+	return v.level > 0 || v.levelTo > 0 || v.breath > 0 || v.breathTo > 0 || v.body.Active() || v.sweepE.Active() || v.clickE.Active()
+}
+
+// onePole is the share of the way that a time constant covers in n frames.
+func (v *podVoice) onePole(seconds float64, n float64) float32 {
+	return float32(1 - math.Exp(-n/(seconds*v.rate)))
+}
+
+// gate takes the edge of the voice's gate, at its very frame. Audio thread.
+func (v *podVoice) gate(on bool) {
+	v.in.gate = on
+	if on {
+		v.cut = false
+	}
+	v.aim()
+}
+
+// aim sets where the level goes and how fast. Audio thread.
+func (v *podVoice) aim() {
+	switch {
+	case v.in.gate && !v.cut && v.in.open:
+		v.levelTo, v.levelA = 1, v.onePole(min(openSeconds*1.5, float64(v.shape.attack)/2.3), 1)
+	case v.in.gate && !v.cut:
+		v.levelTo, v.levelA = closedLevel, v.onePole(float64(v.shape.attack)/2.3, 1)
+	case v.cut:
+		v.levelTo, v.levelA = 0, v.onePole(cutSeconds, 1)
+	default:
+		v.levelTo, v.levelA = 0, v.onePole(float64(v.shape.release)/2.3, 1)
+	}
+}
+
+// control looks at the slow inputs; every controlFrames. Audio thread.
+func (v *podVoice) control() {
+	v.play()
+	if !v.active() && !v.in.gate && !v.in.breath {
+		// The next note begins in its own state, not in that of the last one.
+		v.tension, v.tune, v.bright, v.waited, v.hz = v.in.tension, closedCents, 0, 0, [2]float32{}
+		return
+	}
+	v.aim()
+	a := v.onePole(tensionSeconds, controlFrames)
+	v.tension += a * (v.in.tension - v.tension)
+	if v.in.tension == 0 && v.tension < 1e-4 && v.tension > -1e-4 {
+		v.tension = 0
+	}
+	a = v.onePole(openSeconds, controlFrames)
+	if v.in.open {
+		v.tune -= a * v.tune
+		if v.tune > -0.01 {
+			v.tune = 0
+		}
+		v.bright += a * (1 - v.bright)
+	} else {
+		v.tune += a * (closedCents - v.tune)
+		v.bright -= a * v.bright
+	}
+	v.drift += v.driftStep
+	v.vibrato += v.vibratoStep
+
+	size := v.tension
+	if size < 0 {
+		size = -size
+	}
+	strain := 1 - dsp.Exp2(-1.442695*size/tensionVolts)
+	wander := 0.75 + 0.25*dsp.SineCycles(float32(v.drift)*(1.0/(1<<32)))
+	pull := spreadCents * strain * wander * v.side
+	vib := vibratoCents * 0.1 * v.in.load * dsp.SineCycles(float32(v.vibrato)*(1.0/(1<<32)))
+	pitch := v.in.pitch + (v.tune+vib)*(1.0/1200)
+	for i := range v.hz {
+		p := pull
+		if i == 1 {
+			p = -0.55 * pull
+		}
+		to := dsp.VoltsToHertz(pitch + p*(1.0/1200))
+		if v.hz[i] == 0 {
+			v.hz[i] = to
+		}
+		v.hzStep[i] = (to - v.hz[i]) * (1.0 / controlFrames)
+	}
+	base := dsp.VoltsToHertz(v.in.pitch)
+	open := closedRatio + v.bright*(dsp.Exp2(v.shape.bright+0.12*v.in.load)-closedRatio)
+	v.filter.SetHertz(min(base*open, 12000))
+
+	// Breath: noise at the voice's pitch, opening while the pod waits; and
+	// the noise of tension, which rises when more is asked for and falls when
+	// less is.
+	v.breathTo = 0
+	place := base
+	if v.in.breath {
+		v.waited += controlFrames / float32(v.rate)
+		v.breathTo = breathLevel * (1 + 3*min(v.waited/breathSeconds, 1)) * v.shape.breaths
+	} else {
+		v.waited = 0
+	}
+	if v.in.gate && !v.cut {
+		v.breathTo = max(v.breathTo, airLevel*strain*v.shape.breaths)
+		place = base * dsp.Exp2(max(min(v.tension, 3), -3)*0.5)
+	}
+	v.air.SetHertz(place)
+}
+
+// play moves the score of a gesture on. Audio thread.
+func (v *podVoice) play() {
+	s := &v.score
+	if s.left == 0 {
+		return
+	}
+	if s.wait--; s.wait > 0 {
+		return
+	}
+	s.left--
+	v.hit(s.g, s.ratio)
+	s.ratio *= s.times
+	s.wait = s.rest
+	if s.double {
+		s.rest *= 2
+	}
+}
+
+func (v *podVoice) periods(seconds float64) int {
+	return max(1, int(seconds*v.rate/controlFrames))
+}
+
+// strike plays a gesture. Audio thread.
+func (v *podVoice) strike(g Gesture) {
+	v.score = score{}
+	switch g {
+	case GestureUp:
+		v.score = score{left: 2, wait: v.periods(0.09), rest: v.periods(0.09), ratio: 1.25, times: 1.2, g: GestureUp}
+	case GestureDown:
+		v.score = score{left: 2, wait: v.periods(0.09), rest: v.periods(0.09), ratio: 1 / 1.2, times: 1 / 1.25, g: GestureDown}
+	case GestureCrashLoop:
+		v.score = score{left: 4, wait: v.periods(0.25), rest: v.periods(0.5), double: true, ratio: 1, times: 1, g: GestureCrashLoop}
+	}
+	v.hit(g, 1)
+}
+
+// register moves a pitch by octaves into a range whose ends are an octave or
+// more apart.
+func register(hz, low, high float32) float32 {
+	for hz < low {
+		hz *= 2
+	}
+	for hz > high {
+		hz *= 0.5
+	}
+	return hz
+}
+
+// hit sounds one blow of a gesture. Audio thread.
+func (v *podVoice) hit(g Gesture, ratio float32) {
+	hz := dsp.VoltsToHertz(min(max(v.in.pitch, -5), 5)) * ratio
+	vol := v.shape.strikes
+	switch g {
+	case GestureScheduled:
+		v.ring(dsp.PluckedString, register(hz*2, 300, 1800), 0.45, 2.2*vol)
+	case GestureReady:
+		v.ring(dsp.PluckedString, register(hz*4, 800, 3600), 0.7, 1.3*vol)
+	case GestureUp, GestureDown:
+		v.ring(dsp.Bar, register(hz*2, 250, 3000), 0.5, 1.8*vol)
+	case GestureServed:
+		f := register(hz*2, 500, 2000)
+		v.glide(f, f*2, 0.07, 0.16, 1.2*vol, 0)
+	case GestureMissed:
+		v.clickE.Set(0.0004, 0.008)
+		v.clickE.Strike(6 * vol)
+	case GestureFailed, GestureCrashLoop:
+		v.ring(dsp.Membrane, register(hz, 100, 200), 0.32, 5*vol)
+		v.cut = true
+	case GestureOOM:
+		f := register(hz, 160, 640)
+		v.glide(f, f/2, 0.3, 0.5, 3*vol, 3)
+		v.cut = true
+	case GestureSucceeded:
+		v.ring(dsp.Bell, register(hz*2, 400, 1600), 2.5, 1.5*vol)
+	case GestureEvicted:
+		f := register(hz, 250, 1000)
+		v.glide(f, f*0.75, 0.5, 0.8, 1.2*vol, 0)
+	case GesturePulse:
+		v.glide(82.5, 55, 0.15, 0.5, 1.6*vol, 0)
+	}
+}
+
+// ring strikes the body. Audio thread.
+func (v *podVoice) ring(body []dsp.Partial, hz float32, seconds float64, volts float32) {
+	v.body.SetBody(body)
+	v.body.Set(hz, seconds)
+	v.body.Strike(volts)
+}
+
+// glide starts a sine that moves from one pitch to another. Audio thread.
+func (v *podVoice) glide(from, to float32, seconds, decay float64, volts, drive float32) {
+	n := max(1, seconds*v.rate)
+	v.sweepHz, v.sweepEnd = from, to
+	v.sweepMul = float32(math.Pow(float64(to/from), 1/n))
+	v.sweepDrive = drive
+	v.sweepE.Set(0.004, decay)
+	v.sweepE.Strike(volts * 2)
+}
+
+// Next returns one frame in volts. Audio thread.
+func (v *podVoice) Next() float32 {
+	var out float32
+	v.level += v.levelA * (v.levelTo - v.level)
+	if v.level > 1e-5 || v.levelTo > 0 {
+		var s float32
+		for i := range v.osc {
+			v.hz[i] += v.hzStep[i]
+			s += v.osc[i].Next(v.hz[i])
+		}
+		out = 0.5 * v.level * v.filter.LowPass(s)
+	} else {
+		v.level = 0
+	}
+	v.breath += v.breathA * (v.breathTo - v.breath)
+	if v.breath > 1e-5 || v.breathTo > 0 {
+		out += v.breath * 3 * v.air.BandPass(v.noise.White())
+	} else {
+		v.breath = 0
+	}
+	if v.body.Active() {
+		out += v.body.Next()
+	}
+	if v.sweepE.Active() {
+		s := v.sweep.Next(v.sweepHz) * v.sweepE.Next() * 0.1
+		if v.sweepDrive > 0 {
+			s = dsp.SoftClip(s*v.sweepDrive) * 0.6
+		}
+		out += s
+		if (v.sweepHz-v.sweepEnd)*(v.sweepMul-1) < 0 {
+			v.sweepHz *= v.sweepMul
+		}
+	}
+	if v.clickE.Active() {
+		out += v.click.HighPass(v.noise.White()) * v.clickE.Next() * 0.1
+	}
+	return out
+}
+
+// chords are the pitches of a Voice's channels with no pitch cable: ratios
+// over its root, so that the converged chord is in just intonation. A
+// channel's ratio never changes, so that a pod keeps its pitch for life.
+var chords = [][MaxPoly]float32{
+	// 4:5:6:8 first, then its neighbours.
+	{4, 5, 6, 8, 10, 12, 3, 16, 2, 9, 15, 7.5, 4.5, 11.25, 13.5, 2.5},
+	// The harmonic series.
+	{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
+	// Octaves and fifths: a drone.
+	{1, 2, 1.5, 1, 2, 1.5, 1, 2, 1, 1.5, 2, 1, 1.5, 2, 1, 2},
+	// All at the root.
+	{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+}
+
+var waves = []dsp.Waveform{dsp.Saw, dsp.Triangle, dsp.SineWave}
+
+func voiceSpec() *ModuleSpec {
+	return &ModuleSpec{
+		Kind: "voice", Title: "Voice", HP: 18, Plus12: 120, Minus12: 90,
+		Doc: "Sixteen voices in one: two oscillators, low-pass, breath and a struck body each, played by polyphonic gates. Made to sing a Deployment's pods, it is as good with a keyboard.",
+		New: func() Processor { return &voice{} },
+		Params: []ParamSpec{
+			{Name: "root", Doc: "pitch over which the chord stands, and of 0 V", Unit: "Hz", Min: 20, Max: 880, Value: 55, Curve: Exponential, PerVolt: 1},
+			{Name: "chord", Doc: "pitches of the channels where no pitch is plugged in", Choices: []string{"just", "harmonic", "fifths", "unison"}},
+			{Name: "wave", Doc: "waveform of the oscillators", Choices: []string{"saw", "triangle", "sine"}},
+			{Name: "bright", Doc: "cutoff over pitch when open", Unit: "octaves", Min: 0, Max: 6, Value: 2, PerVolt: 0.3},
+			{Name: "attack", Doc: "time to fade in", Unit: "s", Min: 0.005, Max: 10, Value: 0.35, Curve: Exponential},
+			{Name: "release", Doc: "time to fade out", Unit: "s", Min: 0.01, Max: 10, Value: 0.3, Curve: Exponential},
+			{Name: "strikes", Doc: "level of what is struck", Min: 0, Max: 2, Value: 1, PerVolt: 0.1},
+			{Name: "breaths", Doc: "level of what is breathed", Min: 0, Max: 2, Value: 1, PerVolt: 0.1},
+			{Name: "level", Doc: "level of all", Unit: "dB", Min: -60, Max: 12, Value: 0, PerVolt: 6},
+		},
+		Inputs: []JackSpec{
+			{Name: "gate", Kind: Gate, Poly: true, Doc: "each channel's voice sounds while high"},
+			{Name: "pitch", Kind: Pitch, Poly: true, Doc: "each channel's pitch; 0 V is the root"},
+			{Name: "open", Kind: Gate, Poly: true, Normal: GateVolts, Doc: "in tune and bright while high, dull and flat while low"},
+			{Name: "breath", Kind: Gate, Poly: true, Doc: "breathes at the voice's pitch while high"},
+			{Name: "strike", Kind: Trigger, Poly: true, Doc: "plays the gesture of kind"},
+			{Name: "kind", Kind: CV, Poly: true, Normal: GestureReady.Volts(), Unit: "0.5 V a gesture", Doc: "which gesture is struck"},
+			{Name: "tension", Kind: CV, Doc: "pulls the voices apart by up to 35 cents, and brings noise that rises or falls with its sign"},
+			{Name: "load", Kind: CV, Poly: true, Doc: "brightness and vibrato"},
+			{Name: "pan", Kind: CV, Poly: true, Unit: "±5 V", Doc: "place of each voice; a sounding one walks there"},
+		},
+		Outputs: []JackSpec{
+			{Name: "left", Kind: Audio, Doc: "left of the sum"},
+			{Name: "right", Kind: Audio, Doc: "right of the sum"},
+		},
+	}
+}
+
+const (
+	voiceRoot = iota
+	voiceChord
+	voiceWave
+	voiceBright
+	voiceAttack
+	voiceRelease
+	voiceStrikes
+	voiceBreaths
+	voiceLevel
+)
+
+const (
+	voiceGate = iota
+	voicePitch
+	voiceOpen
+	voiceBreath
+	voiceStrike
+	voiceKind
+	voiceTension
+	voiceLoad
+	voicePan
+)
+
+// walkSeconds is how long a sounding voice takes across the stereo field.
+const walkSeconds = 1.5
+
+// voice is sixteen podVoices, each in its place.
+type voice struct {
+	voices [MaxPoly]podVoice
+	pan    [MaxPoly]dsp.Panner
+	strike [MaxPoly]dsp.SchmittTrigger
+	gate   [MaxPoly]dsp.SchmittTrigger
+	gain   decibels
+	wave   int
+	idle   [MaxPoly]bool
+}
+
+func (m *voice) Init(sampleRate float64, seed uint64) {
+	for c := range m.voices {
+		m.voices[c].Init(sampleRate, seed+uint64(c)*0x9e3779b97f4a7c15)
+		m.pan[c].Init(sampleRate)
+		m.pan[c].SetSeconds(walkSeconds)
+		m.pan[c].Jump(0)
+		m.idle[c] = true
+	}
+	m.wave = -1
+}
+
+// Reset silences every voice. Audio thread.
+func (m *voice) Reset() {
+	for c := range m.voices {
+		m.voices[c].Reset()
+		m.strike[c].Reset()
+		m.gate[c].Reset()
+	}
+}
+
+// Process renders the voices. Audio thread.
+func (m *voice) Process(io *IO) {
+	left, right := &io.Out[0].Volts[0], &io.Out[1].Volts[0]
+	io.Out[0].Channels, io.Out[1].Channels = 1, 1
+	n := io.N
+	for i := range n {
+		left[i], right[i] = 0, 0
+	}
+	if w := int(io.Params[voiceWave][0]); w != m.wave {
+		m.wave = w
+		for c := range m.voices {
+			for i := range m.voices[c].osc {
+				m.voices[c].osc[i].SetWaveform(waves[w])
+			}
+		}
+	}
+	for c := range m.voices {
+		m.channel(io, c, left, right)
+	}
+	level := io.Params[voiceLevel]
+	for i := range n {
+		g := m.gain.linear(level[i])
+		left[i] *= g
+		right[i] *= g
+	}
+}
+
+// at reads a signal's channel, 0 V where there is none. Audio thread.
+func at(s *Signal, c, i int) float32 {
+	if s.Channels == 1 {
+		return s.Volts[0][i]
+	}
+	if c < s.Channels {
+		return s.Volts[c][i]
+	}
+	return 0
+}
+
+// channel adds one voice to the sum. A monophonic gate or strike plays the
+// first voice alone; other monophonic inputs serve all. Audio thread.
+func (m *voice) channel(io *IO, c int, left, right *[BlockSize]float32) {
+	v := &m.voices[c]
+	var gate, strike *[BlockSize]float32
+	if s := io.In[voiceGate]; c < s.Channels {
+		gate = &s.Volts[c]
+	}
+	if s := io.In[voiceStrike]; c < s.Channels {
+		strike = &s.Volts[c]
+	}
+	ratio := float32(1)
+	if io.Patched&(1<<voicePitch) == 0 {
+		ratio = chords[int(io.Params[voiceChord][0])][c]
+	}
+	for i := range io.N {
+		if gate != nil {
+			was := m.gate[c].High()
+			rose := m.gate[c].Next(gate[i])
+			if rose || was != m.gate[c].High() {
+				v.gate(rose)
+			}
+		} else if v.in.gate {
+			m.gate[c].Reset()
+			v.gate(false)
+		}
+		if (io.Frame+int64(i))%controlFrames == 0 {
+			in := &v.in
+			in.pitch = at(io.In[voicePitch], c, i) + dsp.HertzToVolts(io.Params[voiceRoot][i]*ratio)
+			in.open = at(io.In[voiceOpen], c, i) > dsp.SchmittHigh
+			in.breath = c < io.In[voiceBreath].Channels && at(io.In[voiceBreath], c, i) > dsp.SchmittHigh
+			in.tension = io.In[voiceTension].Volts[0][i]
+			in.load = min(max(at(io.In[voiceLoad], c, i), 0), 10)
+			v.shape.bright = io.Params[voiceBright][i]
+			v.shape.attack = io.Params[voiceAttack][i]
+			v.shape.release = io.Params[voiceRelease][i]
+			v.shape.strikes = io.Params[voiceStrikes][i]
+			v.shape.breaths = io.Params[voiceBreaths][i]
+			place := at(io.In[voicePan], c, i) * (1 / AudioVolts)
+			if v.active() {
+				m.pan[c].Set(place)
+			} else {
+				m.pan[c].Jump(place)
+			}
+			v.control()
+			m.idle[c] = !v.active()
+		}
+		if strike != nil && m.strike[c].Next(strike[i]) {
+			v.strike(GestureAt(at(io.In[voiceKind], c, i)))
+			m.idle[c] = false
+		}
+		if m.idle[c] && !v.in.gate {
+			continue
+		}
+		l, r := m.pan[c].Next(v.Next())
+		left[i] += l
+		right[i] += r
+	}
+}
+
+// decibels turns a level in dB into a factor, keeping the last so that a
+// resting knob costs a comparison. At the bottom of a knob, −60 dB, it is off.
+type decibels struct {
+	db, factor float32
+	known      bool
+}
+
+// linear returns the factor. Audio thread.
+func (d *decibels) linear(db float32) float32 {
+	if db == d.db && d.known {
+		return d.factor
+	}
+	d.db, d.known = db, true
+	if d.factor = dsp.Exp2(db * (1 / 6.0205999)); db <= -60 {
+		d.factor = 0
+	}
+	return d.factor
+}
