@@ -1,0 +1,460 @@
+package osc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// everything is the pattern of those who name none: all containers.
+	everything = "/*"
+	// subscriptionLife is how long a subscription lasts without renewal.
+	subscriptionLife = 60 * time.Second
+	// maxSubscribers and maxPatterns bound the work for one change.
+	maxSubscribers = 64
+	maxPatterns    = 16
+	// flushInterval is the least time between two values of one address.
+	flushInterval = time.Second / 60
+	// maxChanges and maxPulled bound what one client gets at once. A socket
+	// buffer of Linux's default size holds about 270 small datagrams, and
+	// what it cannot hold is lost; together these stay below that.
+	maxChanges = 128
+	maxPulled  = 64
+	// maxPulls bounds the questions that wait for their answers.
+	maxPulls = 256
+	// maxBundle is the largest bundle: an Ethernet frame's 1500 bytes less the
+	// headers of IPv6 (40) and UDP (8), and 20 for a tunnel.
+	maxBundle = 1432
+)
+
+// Client is one subscriber.
+type Client struct {
+	To       netip.AddrPort
+	Patterns []string
+	Static   bool      // configured, never expires
+	Expires  time.Time // zero when Static
+}
+
+// subscriber is a Client as the feedback keeps it.
+type subscriber struct {
+	to, source netip.AddrPort // where it is told, whence it subscribed
+	patterns   []Pattern      // never changed in place: flush reads it unlocked
+	static     bool
+	expires    time.Time
+}
+
+func (s *subscriber) wants(address string) bool {
+	for _, p := range s.patterns {
+		if p.MatchUnder(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// change is the latest value of one address that is yet to be sent.
+type change struct {
+	address string
+	except  netip.AddrPort
+	message []byte // encoded; empty when it is to be read by Get
+	queued  bool
+}
+
+// pull is a question for many values, answered in portions.
+type pull struct {
+	to      netip.AddrPort
+	pattern Pattern
+	under   bool
+	after   string // the last address sent
+}
+
+// feedback carries values to clients. Everything below mu is shared; what
+// flush uses beside it belongs to the goroutine of run.
+type feedback struct {
+	names   *Namespace
+	bundles bool
+	log     *slog.Logger
+	wakeup  chan struct{}
+	stop    chan struct{}
+
+	mu      sync.Mutex
+	subs    []subscriber
+	changes map[string]*change
+	queue   []*change // in the order of their first Notify
+	pulls   []pull
+
+	out     []byte
+	pieces  []piece
+	told    []subscriber
+	asked   []pull
+	args    []Arg
+	bundle  []byte
+	pulling []netip.AddrPort
+
+	panicLog throttle
+}
+
+// piece is one encoded message in feedback.out.
+type piece struct {
+	address    string
+	except     netip.AddrPort
+	start, end int
+	read       bool // encode from Get first
+}
+
+func newFeedback(names *Namespace, bundles bool, log *slog.Logger) *feedback {
+	return &feedback{names: names, bundles: bundles, log: log, wakeup: make(chan struct{}, 1), stop: make(chan struct{}), changes: map[string]*change{}}
+}
+
+func (p Pattern) clone() Pattern {
+	p.text = bytes.Clone(p.text)
+	return p
+}
+
+func (f *feedback) wake() {
+	select {
+	case f.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+func (f *feedback) close() { close(f.stop) }
+
+// subscribe adds or renews a subscription, and asks for the current values.
+// The pattern is kept.
+func (f *feedback) subscribe(to, source netip.AddrPort, p Pattern, static bool, now time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expire(now)
+	i := slices.IndexFunc(f.subs, func(s subscriber) bool { return s.to == to })
+	if i < 0 {
+		if len(f.subs) >= maxSubscribers {
+			return fmt.Errorf("%d clients are subscribed already, which is the most; try again when one has gone", maxSubscribers)
+		}
+		f.subs = append(f.subs, subscriber{to: to, source: source, static: static})
+		i = len(f.subs) - 1
+	}
+	s := &f.subs[i]
+	if !slices.ContainsFunc(s.patterns, p.equal) {
+		if len(s.patterns) >= maxPatterns {
+			return fmt.Errorf("%d patterns are subscribed already, which is the most; unsubscribe one or use a wider pattern", maxPatterns)
+		}
+		s.patterns = append(slices.Clone(s.patterns), p)
+	}
+	s.source = source
+	s.expires = now.Add(subscriptionLife)
+	return f.addPull(pull{to: to, pattern: p, under: true})
+}
+
+func (p Pattern) equal(q Pattern) bool { return bytes.Equal(p.text, q.text) }
+
+// unsubscribe removes one pattern of a client, or all when pattern is nil.
+func (f *feedback) unsubscribe(to netip.AddrPort, pattern []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := f.indexOf(to)
+	if i < 0 {
+		return
+	}
+	s := &f.subs[i]
+	to = s.to
+	gone := func(p Pattern) bool { return pattern == nil || bytes.Equal(p.text, pattern) }
+	s.patterns = slices.DeleteFunc(slices.Clone(s.patterns), gone)
+	if len(s.patterns) == 0 {
+		f.subs = slices.Delete(f.subs, i, i+1)
+	}
+	f.pulls = slices.DeleteFunc(f.pulls, func(p pull) bool { return p.to == to && p.under && gone(p.pattern) })
+}
+
+// indexOf finds a client by the address where it is told or, failing that, by
+// the one whence it subscribed.
+func (f *feedback) indexOf(client netip.AddrPort) int {
+	i := slices.IndexFunc(f.subs, func(s subscriber) bool { return s.to == client })
+	if i < 0 {
+		i = slices.IndexFunc(f.subs, func(s subscriber) bool { return s.source == client })
+	}
+	return i
+}
+
+// resend asks for all values that a client is subscribed to.
+func (f *feedback) resend(client netip.AddrPort) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := f.indexOf(client)
+	if i < 0 {
+		return errors.New("not subscribed; send /subscribe first, from the same port or naming it")
+	}
+	for _, p := range f.subs[i].patterns {
+		if err := f.addPull(pull{to: f.subs[i].to, pattern: p, under: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pull asks for the values of all readable nodes that match.
+func (f *feedback) pull(to netip.AddrPort, p Pattern, under bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// When too many wait, the question goes unanswered; UDP promises no more.
+	_ = f.addPull(pull{to: to, pattern: p, under: under})
+}
+
+// addPull queues a question, or begins one anew that is queued already.
+func (f *feedback) addPull(q pull) error {
+	same := func(p pull) bool { return p.to == q.to && p.under == q.under && p.pattern.equal(q.pattern) }
+	if i := slices.IndexFunc(f.pulls, same); i >= 0 {
+		f.pulls[i] = q
+	} else {
+		if len(f.pulls) >= maxPulls {
+			return errors.New("too many questions wait for their answers; ask again later")
+		}
+		f.pulls = append(f.pulls, q)
+	}
+	f.wake()
+	return nil
+}
+
+// expire removes subscribers that were not renewed. The lock is held.
+func (f *feedback) expire(now time.Time) {
+	f.subs = slices.DeleteFunc(f.subs, func(s subscriber) bool { return !s.static && now.After(s.expires) })
+}
+
+func (f *feedback) clients(now time.Time) []Client {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expire(now)
+	list := make([]Client, 0, len(f.subs))
+	for _, s := range f.subs {
+		c := Client{To: s.to, Static: s.static}
+		if !s.static {
+			c.Expires = s.expires
+		}
+		for _, p := range s.patterns {
+			c.Patterns = append(c.Patterns, p.String())
+		}
+		list = append(list, c)
+	}
+	return list
+}
+
+// notify records a value to be sent. It allocates only for an address that it
+// sees for the first time.
+func (f *feedback) notify(address string, except netip.AddrPort, args []Arg) {
+	n := f.names.load().byAddress[address]
+	if n == nil || !n.readable() {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.subs) == 0 {
+		return
+	}
+	c := f.enqueue(n.Address)
+	c.except = except
+	var err error
+	if c.message, err = AppendMessage(c.message[:0], n.Address, args...); err != nil {
+		c.message = c.message[:0] // read it by Get instead
+	}
+}
+
+// enqueue returns the change of an address, in the queue. The lock is held.
+func (f *feedback) enqueue(address string) *change {
+	c := f.changes[address]
+	if c == nil {
+		c = &change{address: address}
+		f.changes[address] = c
+	}
+	if !c.queued {
+		c.queued = true
+		f.queue = append(f.queue, c)
+		f.wake()
+	}
+	return c
+}
+
+// replaced forgets the addresses that are gone and queues those that are new.
+func (f *feedback) replaced(old, now *tree) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	gone := func(address string) bool { n := now.byAddress[address]; return n == nil || !n.readable() }
+	f.queue = slices.DeleteFunc(f.queue, func(c *change) bool { return gone(c.address) })
+	for address := range f.changes {
+		if gone(address) {
+			delete(f.changes, address)
+		}
+	}
+	if len(f.subs) == 0 {
+		return
+	}
+	for i := range now.nodes {
+		n := &now.nodes[i]
+		if before := old.byAddress[n.Address]; n.readable() && (before == nil || !before.readable() || before.Tags != n.Tags) {
+			c := f.enqueue(n.Address)
+			c.except, c.message = netip.AddrPort{}, c.message[:0]
+		}
+	}
+}
+
+// run sends what is queued, at most once a flushInterval, until close.
+func (f *feedback) run(send func(netip.AddrPort, []byte) error) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-f.stop:
+			return
+		case <-pause.C:
+		}
+		select {
+		case <-f.stop:
+			return
+		case <-f.wakeup:
+		}
+		pause.Reset(flushInterval)
+		if f.flushSafely(send) {
+			f.wake()
+		}
+	}
+}
+
+// flushSafely is flush, and survives a Get that panics as the server survives
+// a Set that does.
+func (f *feedback) flushSafely(send func(netip.AddrPort, []byte) error) (more bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			f.bundle, more = f.bundle[:0], false
+			if ok, n := f.panicLog.allow(time.Now()); ok {
+				f.log.Error("osc: reading a value panicked; feedback goes on", "panic", r, "suppressed", n, "stack", string(debug.Stack()))
+			}
+		}
+	}()
+	return f.flush(time.Now(), send)
+}
+
+// flush sends one portion and reports whether there is more. Node.Get is
+// called without the lock, as it may wait for one that a caller of notify
+// holds.
+func (f *feedback) flush(now time.Time, send func(netip.AddrPort, []byte) error) (more bool) {
+	f.out, f.pieces, f.told, f.asked = f.out[:0], f.pieces[:0], f.told[:0], f.asked[:0]
+	f.mu.Lock()
+	f.expire(now)
+	f.told = append(f.told, f.subs...)
+	n := min(len(f.queue), maxChanges)
+	for _, c := range f.queue[:n] {
+		c.queued = false
+		start := len(f.out)
+		f.out = append(f.out, c.message...)
+		f.pieces = append(f.pieces, piece{address: c.address, except: c.except, start: start, end: len(f.out), read: len(c.message) == 0})
+	}
+	f.queue = slices.Delete(f.queue, 0, n)
+	// One question for each client at a time.
+	f.pulling = f.pulling[:0]
+	for _, p := range f.pulls {
+		if !slices.Contains(f.pulling, p.to) {
+			f.pulling = append(f.pulling, p.to)
+			f.asked = append(f.asked, p)
+		}
+	}
+	f.mu.Unlock()
+
+	t := f.names.load()
+	for i := range f.pieces {
+		if p := &f.pieces[i]; p.read {
+			p.start, p.end = f.read(t.byAddress[p.address])
+		}
+	}
+	for i := range f.told {
+		s := &f.told[i]
+		for _, p := range f.pieces {
+			if p.end > p.start && p.except != s.to && p.except != s.source && s.wants(p.address) {
+				f.send(s.to, f.out[p.start:p.end], send)
+			}
+		}
+		f.sendBundle(s.to, send)
+	}
+	for _, p := range f.asked {
+		f.answer(t, p, send)
+	}
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.queue) > 0 || len(f.pulls) > 0
+}
+
+// read appends the present value of n to out and returns where it lies.
+func (f *feedback) read(n *Node) (start, end int) {
+	start = len(f.out)
+	if n == nil || !n.readable() {
+		return start, start
+	}
+	f.args = n.Get(f.args[:0])
+	// What cannot be encoded leaves out as it was, and is not sent.
+	f.out, _ = AppendMessage(f.out, n.Address, f.args...)
+	return start, len(f.out)
+}
+
+// answer sends one portion of a pull and notes how far it came.
+func (f *feedback) answer(t *tree, q pull, send func(netip.AddrPort, []byte) error) {
+	f.out = f.out[:0]
+	sent, i := 0, t.after(q.after)
+	after := q.after
+	for ; i < len(t.nodes) && sent < maxPulled; i++ {
+		n := &t.nodes[i]
+		after = n.Address
+		if !n.readable() || !q.pattern.match(n.Address, q.under) {
+			continue
+		}
+		if start, end := f.read(n); end > start {
+			f.send(q.to, f.out[start:end], send)
+			sent++
+		}
+	}
+	f.sendBundle(q.to, send)
+
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for j := range f.pulls {
+		p := &f.pulls[j]
+		if p.to != q.to || p.under != q.under || !p.pattern.equal(q.pattern) || p.after != q.after {
+			continue // not this one, or begun anew meanwhile
+		}
+		if i == len(t.nodes) {
+			f.pulls = slices.Delete(f.pulls, j, j+1)
+		} else {
+			p.after = after
+		}
+		return
+	}
+}
+
+// send sends one message, or collects it in a bundle. Faults are counted and
+// logged by the server.
+func (f *feedback) send(to netip.AddrPort, message []byte, send func(netip.AddrPort, []byte) error) {
+	if !f.bundles {
+		_ = send(to, message)
+		return
+	}
+	if len(f.bundle)+4+len(message) > maxBundle {
+		f.sendBundle(to, send)
+	}
+	if len(f.bundle) == 0 {
+		f.bundle = AppendBundle(f.bundle, Immediately)
+	}
+	f.bundle = AppendElement(f.bundle, message)
+}
+
+// sendBundle sends what send has collected.
+func (f *feedback) sendBundle(to netip.AddrPort, send func(netip.AddrPort, []byte) error) {
+	if len(f.bundle) > 0 {
+		_ = send(to, f.bundle)
+		f.bundle = f.bundle[:0]
+	}
+}
