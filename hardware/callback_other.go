@@ -1,0 +1,34 @@
+//go:build !linux
+
+package hardware
+
+import (
+	"unsafe"
+
+	"github.com/gen2brain/malgo"
+)
+
+// callbackInC says that the device thread stays out of Go on this system. Here it does not: the
+// linkers of macOS and Windows cannot redirect malgo's installation of its callback, so the callback
+// is Go's, makes one C call and returns. Use a deeper ring (Settings.Depth) on these systems.
+const callbackInC = false
+
+// installCallback makes the device drain r.
+func installCallback(config *malgo.DeviceConfig, r *ring) malgo.DeviceCallbacks {
+	return malgo.DeviceCallbacks{
+		Data: func(out, _ []byte, frames uint32) {
+			if len(out) == 0 || frames == 0 {
+				return
+			}
+			r.drain(unsafe.Slice((*float32)(unsafe.Pointer(&out[0])), int(frames)*r.channels))
+		},
+	}
+}
+
+func checkCallback() error { return nil }
+
+func quietLibraries() {}
+
+func messageCount() uint32 { return 0 }
+
+func lastMessage(uint32) string { return "" }

@@ -1,0 +1,652 @@
+package hardware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	lostAfter   = 500 * time.Millisecond // without a callback a device counts as lost
+	watchEvery  = 50 * time.Millisecond
+	retryEvery  = 250 * time.Millisecond // a lost device is tried again this often
+	absentEvery = 2 * time.Second        // the same for one that was never there
+	openLimit   = 4 * time.Second        // a library that takes longer to open a device hangs
+	closeLimit  = 2 * time.Second        // the same for closing
+	fadeTime    = 50 * time.Millisecond  // of Close
+	maxHanging  = 8                      // openings or closings that hang before no more are tried
+)
+
+// ErrClosed is returned by methods of a Device that was closed.
+var ErrClosed = errors.New("the audio device is closed")
+
+// Device plays what a Renderer renders. See the package comment for how.
+type Device struct {
+	settings Settings
+	renderer Renderer
+	log      *slog.Logger
+
+	// Shared with the render goroutine.
+	sink    atomic.Pointer[stream] // where blocks go
+	using   atomic.Pointer[stream] // the one that the render goroutine is at; nil when it has ended
+	frames  atomic.Uint64          // rendered
+	tap     atomic.Pointer[recorder]
+	closing atomic.Bool // fade out, then end
+	quit    atomic.Bool // end now
+	load    atomic.Uint64
+	peak    [2]atomic.Uint64 // this second's and the last one's
+	clipped atomic.Uint64
+	invalid atomic.Uint64
+
+	// Render goroutine only.
+	out         [][]float32
+	inter       []float32 // unclipped, interleaved
+	scale       []float32 // 1 / volts at full scale
+	blockTime   float64   // ns
+	blocks      uint64
+	fadeLeft    int
+	silenceLeft int
+	ended       chan struct{}
+
+	mu       sync.RWMutex // guards what follows, and keeps a stream alive for those who read it
+	started  bool
+	closed   bool
+	lost     bool // playing into the null device because there is no other
+	reopens  int
+	past     struct{ callbacks, underruns, underrunFrames, played uint64 }
+	priority int
+	prioNote string
+	ringMin  int
+	rec      *recorder
+	last     DeviceInfo // the device that was lost
+	final    Stats
+
+	cancel  context.CancelFunc
+	watched chan struct{}
+	hanging atomic.Int32
+}
+
+// Open opens the device that settings name, ready to Start. When none opens, it says so in one log
+// line and the Device plays into the null device until one does: only wrong settings are an error.
+// ctx ends the supervision of the device (not the sound: that is Close).
+func Open(ctx context.Context, settings Settings, renderer Renderer) (*Device, error) {
+	s, err := settings.ApplyDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if renderer == nil {
+		return nil, errors.New("the audio device needs a renderer")
+	}
+	d := newDevice(s, renderer)
+	st, err := d.open(s)
+	if err != nil {
+		d.lost = true
+		d.log.Warn("no audio device: playing silently until one is there", "reason", err)
+		if st, err = openStream("null", s); err != nil {
+			return nil, err
+		}
+	} else {
+		d.describe(st)
+	}
+	d.sink.Store(st)
+	ctx, d.cancel = context.WithCancel(ctx)
+	d.watched = make(chan struct{})
+	go d.watch(ctx)
+	return d, nil
+}
+
+func newDevice(s Settings, renderer Renderer) *Device {
+	d := &Device{settings: s, renderer: renderer, log: s.Logger, ended: make(chan struct{})}
+	d.out = make([][]float32, s.Channels)
+	d.scale = make([]float32, s.Channels)
+	back := make([]float32, s.Channels*BlockFrames)
+	for c := range d.out {
+		d.out[c] = back[c*BlockFrames : (c+1)*BlockFrames : (c+1)*BlockFrames]
+		d.scale[c] = float32(1 / s.FullScale)
+		if (s.CV | s.Gate).Has(c) {
+			d.scale[c] = float32(1 / s.CVFullScale)
+		}
+	}
+	d.inter = make([]float32, s.Channels*BlockFrames)
+	d.blockTime = BlockFrames / float64(s.Rate) * 1e9
+	d.ringMin = -1
+	return d
+}
+
+// open tries the backends that s allows and returns the first stream that opens.
+func (d *Device) open(s Settings) (*stream, error) {
+	names := []string{s.Backend}
+	if s.Backend == "" {
+		names = Backends()
+		names = names[:len(names)-1] // the null device is not a find
+	}
+	var reasons []string
+	for _, name := range names {
+		if d.hanging.Load() >= maxHanging {
+			return nil, fmt.Errorf("%w: %d attempts still hang; restart the audio server and this program", errNoAnswer, maxHanging)
+		}
+		d.hanging.Add(1)
+		st, err := bounded(openLimit, func() (*stream, error) {
+			defer d.hanging.Add(-1)
+			return openStream(name, s)
+		}, func(late *stream, err error) {
+			if err == nil {
+				late.close()
+			}
+		})
+		if err == nil {
+			return st, nil
+		}
+		reasons = append(reasons, err.Error())
+	}
+	return nil, errors.New(strings.Join(reasons, "; "))
+}
+
+// describe logs what was opened, and what about it is not as asked.
+func (d *Device) describe(st *stream) {
+	d.log.Info("audio device", "backend", st.info.Backend, "device", st.info.Name, "rate", d.settings.Rate,
+		"channels", d.settings.Channels, "period", d.settings.Period, "ring", d.settings.Depth*BlockFrames)
+	if n := st.info.Channels; n != 0 && n != d.settings.Channels && d.settings.Channels > 2 {
+		d.log.Warn("the audio device has another number of channels: they may be mixed or reordered",
+			"device", st.info.Name, "has", n, "asked", d.settings.Channels)
+	}
+	if r := st.info.Rates; len(r) > 0 && !containsRate(r, d.settings.Rate) {
+		d.log.Warn("the audio device has another sample rate: it is resampled, which control voltages do not survive exactly",
+			"device", st.info.Name, "has", r, "asked", d.settings.Rate)
+	}
+	if st.info.Backend == "pulse" && d.settings.CV|d.settings.Gate != 0 {
+		d.log.Warn("PulseAudio reorders channels by position: for CV use ALSA's raw device (--device hw:N,0) or JACK, or give the sink miniaudio's channel order")
+	}
+}
+
+func containsRate(rates []int, rate int) bool {
+	for _, r := range rates {
+		if r == rate {
+			return true
+		}
+	}
+	return false
+}
+
+// Start begins to render and to play.
+func (d *Device) Start() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.closed:
+		return ErrClosed
+	case d.started:
+		return errors.New("the audio device was started before")
+	}
+	// A goroutine that comes back from waiting in C needs a free P to go on; with as few as there
+	// are cores it queues behind the others for as long as they like to run.
+	if runtime.GOMAXPROCS(0) < 8 {
+		runtime.GOMAXPROCS(8)
+	}
+	ready := make(chan struct{})
+	go d.run(ready)
+	<-ready
+	d.started = true
+	st := d.sink.Load()
+	if err := d.startStream(st, 0); err != nil {
+		d.log.Warn("the audio device does not start: playing silently until it does", "reason", err)
+		return d.toNull(0)
+	}
+	return nil
+}
+
+// startStream waits until the render goroutine has filled the ring, then starts the callbacks.
+func (d *Device) startStream(st *stream, since uint64) error {
+	for end := time.Now().Add(500 * time.Millisecond); st.ring.room() >= BlockFrames && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	st.begun = time.Now()
+	st.moved = st.begun
+	_, err := bounded(openLimit, func() (struct{}, error) {
+		return struct{}{}, st.start(float64(d.settings.Rate), since)
+	}, nil)
+	return err
+}
+
+// toNull goes on without a device: the clock of the music must not stop. since is when the null
+// device's time begins. With d.mu held.
+func (d *Device) toNull(since uint64) error {
+	st, err := openStream("null", d.settings)
+	if err != nil {
+		return err
+	}
+	d.replace(st)
+	d.lost = true
+	return d.startStream(st, since)
+}
+
+// replace makes st the stream that is rendered into and puts the old one away. With d.mu held.
+func (d *Device) replace(st *stream) {
+	old := d.sink.Swap(st)
+	if !d.lost {
+		d.past.callbacks += old.ring.callbacks()
+		d.past.underruns += old.ring.underruns()
+		d.past.underrunFrames += old.ring.underrunFrames()
+	}
+	old.ring.wakeProducer()
+	// The render goroutine leaves the old ring within a block; a Render that takes longer than
+	// a second is not one, and then the memory is better leaked.
+	left := d.waitUntil(time.Second, func() bool { return d.using.Load() != old })
+	d.discard(old, left)
+}
+
+func (d *Device) waitUntil(limit time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(limit); !ok(); {
+		if time.Now().After(end) {
+			return false
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return true
+}
+
+// discard closes a stream in the background. Closing a lost device may never end; nothing waits for it.
+func (d *Device) discard(st *stream, free bool) chan struct{} {
+	done := make(chan struct{})
+	if !free {
+		close(done)
+		return done
+	}
+	name := st.info.Name
+	d.hanging.Add(1)
+	go func() {
+		defer close(done)
+		defer d.hanging.Add(-1)
+		st.close()
+	}()
+	go func() {
+		timer := time.NewTimer(closeLimit)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-timer.C:
+			d.log.Warn("the audio system does not let go of the lost device; it was abandoned", "device", name)
+		}
+	}()
+	return done
+}
+
+// watch supervises the device: it notices when callbacks stop, goes on without it, and opens it
+// again when it is back.
+func (d *Device) watch(ctx context.Context) {
+	defer close(d.watched)
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	var tried, lostAt, second time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		d.mu.Lock()
+		if d.closed || !d.started {
+			d.mu.Unlock()
+			continue
+		}
+		st, now := d.sink.Load(), time.Now()
+		if n := st.ring.callbacks(); n != st.seen {
+			st.seen, st.moved = n, now
+		}
+		d.tuneRing(st, now, &second)
+		gone := now.Sub(st.moved) > lostAfter || st.ring.stopped() && now.Sub(st.begun) > lostAfter
+		if !d.lost && d.settings.Backend != "null" && gone {
+			lostAt, tried = now, now
+			d.log.Warn("audio device lost: the music goes on without it until it is back", "device", st.info.Name, "backend", st.info.Backend)
+			d.last = st.info
+			// The null device's time begins when the sound in the ring would have ended.
+			since := uint64(0)
+			if last := st.ring.lastCallback(); last != 0 {
+				since = last + uint64(float64(st.ring.fill())/float64(d.settings.Rate)*1e9)
+			}
+			if err := d.toNull(since); err != nil {
+				d.log.Error("cannot go on without an audio device", "reason", err)
+			}
+		}
+		lost := d.lost
+		s := d.settings
+		every := absentEvery
+		if d.last.Backend != "" {
+			// What was playing comes back, not whatever else could be opened meanwhile.
+			s.Backend = d.last.Backend
+			every = retryEvery
+		}
+		d.mu.Unlock()
+		if !lost || s.Backend == "null" || time.Since(tried) < every {
+			continue
+		}
+		tried = time.Now()
+		fresh, err := d.open(s)
+		if err != nil {
+			continue
+		}
+		d.mu.Lock()
+		if d.closed {
+			d.mu.Unlock()
+			d.discard(fresh, true)
+			continue
+		}
+		d.replace(fresh)
+		// Starting may take a server its time; whoever asks for figures or the clock must not wait
+		// for it. Only this goroutine replaces streams, so fresh stays.
+		d.mu.Unlock()
+		err = d.startStream(fresh, 0)
+		d.mu.Lock()
+		if err != nil {
+			d.log.Debug("the audio device is back but does not start", "reason", err)
+			if err := d.toNull(0); err != nil {
+				d.log.Error("cannot go on without an audio device", "reason", err)
+			}
+			d.mu.Unlock()
+			continue
+		}
+		d.lost = false
+		if d.last.Backend != "" {
+			d.reopens++
+			d.log.Info("audio device is back", "device", fresh.info.Name, "backend", fresh.info.Backend, "after", time.Since(lostAt).Round(time.Millisecond))
+		} else {
+			d.describe(fresh)
+		}
+		d.mu.Unlock()
+	}
+}
+
+// tuneRing lowers the ring to its working depth once the device has filled its own buffer, and
+// raises it for a device that asks for more at a time than it was told to. With d.mu held.
+func (d *Device) tuneRing(st *stream, now time.Time, second *time.Time) {
+	if now.Sub(st.begun) < 300*time.Millisecond || st.seen == 0 {
+		return
+	}
+	if st.depth == 0 {
+		st.depth = d.workingDepth(st.period)
+		st.ring.setLimit(st.depth)
+		st.ring.takeMaxRequest()
+		st.ring.takeMinFill()
+		*second = now
+		return
+	}
+	if now.Sub(*second) < time.Second {
+		return
+	}
+	*second = now
+	d.ringMin = st.ring.takeMinFill()
+	if n := d.workingDepth(st.ring.takeMaxRequest()); n > st.depth {
+		d.log.Info("the audio device takes larger blocks than it was asked to: the ring is deeper", "frames", n, "was", st.depth)
+		st.depth = n
+		st.ring.setLimit(n)
+	}
+}
+
+// workingDepth is the ring's depth in frames for callbacks of up to request frames: what was set,
+// and at least half of that besides one whole callback.
+func (d *Device) workingDepth(request int) int {
+	depth := d.settings.Depth * BlockFrames
+	return max(depth, request+depth/2)
+}
+
+// run is the render goroutine.
+func (d *Device) run(ready chan<- struct{}) {
+	// Never unlocked: the thread ends with the goroutine, and its priority with it.
+	runtime.LockOSThread()
+	if d.settings.Priority > 0 {
+		granted, errno := askRealTime(d.settings.Priority)
+		d.priority = granted
+		switch {
+		case errno != 0:
+			d.prioNote = fmt.Sprintf("no real-time priority (%v): allow it with 'rtprio 95' for your user in /etc/security/limits.d, or 'setcap cap_sys_nice+ep' on the program", syscall.Errno(errno))
+			d.log.Warn(d.prioNote)
+		case granted < d.settings.Priority:
+			d.prioNote = fmt.Sprintf("real-time priority %d instead of %d: RLIMIT_RTPRIO allows no more", granted, d.settings.Priority)
+			d.log.Info(d.prioNote)
+		}
+	} else {
+		d.prioNote = "not asked for"
+	}
+	close(ready)
+	defer close(d.ended)
+	defer d.using.Store(nil)
+	defer func() {
+		if cause := recover(); cause != nil {
+			// The speakers and the case first, then the trace.
+			d.landing()
+			panic(cause)
+		}
+	}()
+	for !d.quit.Load() {
+		st := d.sink.Load()
+		d.using.Store(st)
+		if st != d.sink.Load() {
+			continue
+		}
+		if !st.ring.wait(BlockFrames, 100*time.Millisecond) {
+			continue
+		}
+		if d.closing.Load() {
+			if !d.fadeStep(st) {
+				return
+			}
+			continue
+		}
+		d.step(st)
+	}
+}
+
+// step renders one block and hands it to the ring of st and to the recorder.
+//
+// Audio thread.
+func (d *Device) step(st *stream) {
+	if st.base.Load() < 0 {
+		st.base.Store(int64(d.frames.Load()))
+	}
+	began := time.Now()
+	d.renderer.Render(d.out, nil)
+	d.account(float64(time.Since(began)))
+	d.interleave()
+	d.emit(st)
+}
+
+// account keeps the load: time rendered against time played.
+//
+// Audio thread.
+func (d *Device) account(ns float64) {
+	x := ns / d.blockTime
+	a := math.Float64frombits(d.load.Load())
+	// One second's time constant.
+	a += (x - a) * math.Min(1, d.blockTime*1e-9)
+	d.load.Store(math.Float64bits(a))
+	if float64(d.blocks)*d.blockTime > 1e9 {
+		d.blocks = 0
+		d.peak[1].Store(d.peak[0].Load())
+		d.peak[0].Store(0)
+	}
+	d.blocks++
+	if x > math.Float64frombits(d.peak[0].Load()) {
+		d.peak[0].Store(math.Float64bits(x))
+	}
+}
+
+// interleave turns volts into full scale. Values that are no numbers become 0 and are counted.
+//
+// Audio thread.
+func (d *Device) interleave() {
+	n := len(d.out)
+	bad := 0
+	for c, s := range d.out {
+		k := d.scale[c]
+		for i, v := range s {
+			v *= k
+			if v-v != 0 {
+				v = 0
+				bad++
+			}
+			d.inter[i*n+c] = v
+		}
+	}
+	if bad > 0 {
+		d.invalid.Add(uint64(bad))
+	}
+}
+
+// Audio thread.
+func (d *Device) emit(st *stream) {
+	if clipped := st.ring.push(d.inter); clipped > 0 {
+		d.clipped.Add(uint64(clipped))
+	}
+	if t := d.tap.Load(); t != nil {
+		t.push(d.inter)
+	}
+	d.frames.Add(BlockFrames)
+}
+
+// fadeStep is step while the device closes: gates fall at once, audio fades, CVs slew to 0 V, and
+// then silence until the last of it has been played. It reports whether there is more to do.
+//
+// Audio thread.
+func (d *Device) fadeStep(st *stream) bool {
+	total := int(float64(d.settings.Rate) * fadeTime.Seconds())
+	if d.silenceLeft == 0 {
+		d.fadeLeft = total
+		d.silenceLeft = int(st.ring.load64(&st.ring.c.limit)) + st.period*st.periods + 2*BlockFrames
+	}
+	if d.fadeLeft > 0 {
+		d.renderer.Render(d.out, nil)
+		d.interleave()
+		n := len(d.out)
+		for i := range BlockFrames {
+			g := float32(max(d.fadeLeft-i, 0)) / float32(total)
+			for c := range n {
+				if d.settings.Gate.Has(c) {
+					d.inter[i*n+c] = 0
+				} else {
+					d.inter[i*n+c] *= g
+				}
+			}
+		}
+		d.fadeLeft -= BlockFrames
+	} else {
+		clear(d.inter)
+		d.silenceLeft -= BlockFrames
+	}
+	d.emit(st)
+	return d.fadeLeft > 0 || d.silenceLeft > 0
+}
+
+// landing brings the outputs down after Render has panicked: from the last values that were played
+// to 0 V, without asking the renderer again.
+func (d *Device) landing() {
+	st := d.sink.Load()
+	n := len(d.out)
+	last := make([]float32, n)
+	copy(last, d.inter[(BlockFrames-1)*n:])
+	total := int(float64(d.settings.Rate) * fadeTime.Seconds())
+	end := total + int(st.ring.load64(&st.ring.c.limit)) + st.period*st.periods
+	for at := 0; at < end; at += BlockFrames {
+		for i := range BlockFrames {
+			g := float32(max(total-at-i, 0)) / float32(total)
+			for c := range n {
+				d.inter[i*n+c] = last[c] * g
+				if d.settings.Gate.Has(c) {
+					d.inter[i*n+c] = 0
+				}
+			}
+		}
+		if !st.ring.wait(BlockFrames, 100*time.Millisecond) {
+			return
+		}
+		d.emit(st)
+	}
+}
+
+// Close fades the sound out within 50 ms, lets gates fall and CVs go to 0 V, and closes the device
+// and a recording. It does not hang when the audio system does.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil
+	}
+	d.closed = true
+	started := d.started
+	d.mu.Unlock()
+	d.cancel()
+	<-d.watched // at most openLimit, when an opening hangs
+	if started {
+		d.closing.Store(true)
+		select {
+		case <-d.ended:
+		case <-time.After(time.Second):
+			// Nothing drains the ring.
+			d.quit.Store(true)
+			d.sink.Load().ring.wakeProducer()
+			<-d.ended
+		}
+	}
+	_, err := d.StopRecord()
+	if errors.Is(err, errNotRecording) {
+		err = nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	st := d.sink.Load()
+	// The figures stay readable after the ring is gone.
+	d.final = d.statsLocked()
+	d.sink.Store(nil)
+	select {
+	case <-d.discard(st, true):
+	case <-time.After(closeLimit):
+	}
+	return err
+}
+
+var errNotRecording = errors.New("nothing is being recorded")
+
+// Record writes everything that is rendered from now on to a WAVE file at path: full-scale floats,
+// not clipped, one channel an output. It goes on through the loss of the device.
+func (d *Device) Record(path string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	if d.rec != nil {
+		return fmt.Errorf("already recording to %s: stop that first", d.rec.path)
+	}
+	r, err := newRecorder(path, d.settings.Rate, d.settings.Channels)
+	if err != nil {
+		return err
+	}
+	d.rec = r
+	d.tap.Store(r)
+	return nil
+}
+
+// StopRecord completes the recording and tells what is in it. The error says what was lost.
+func (d *Device) StopRecord() (RecordStats, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := d.rec
+	if r == nil {
+		return RecordStats{}, errNotRecording
+	}
+	d.rec = nil
+	d.tap.Store(nil)
+	// The render goroutine may still be in the block that uses it.
+	if d.using.Load() != nil {
+		from := d.frames.Load()
+		d.waitUntil(200*time.Millisecond, func() bool { return d.frames.Load() >= from+2*BlockFrames || d.using.Load() == nil })
+	}
+	return r.stop()
+}

@@ -1,0 +1,388 @@
+#if defined(__linux__)
+#define _GNU_SOURCE
+#endif
+#include "ring.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#define LOAD(p)      __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define STORE(p, v)  __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define RELAXED(p)   __atomic_load_n((p), __ATOMIC_RELAXED)
+#define ADD(p, v)    __atomic_store_n((p), *(p) + (v), __ATOMIC_RELEASE)  // single writer
+
+uint64_t ks_now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+ks_ring *ks_ring_new(uint32_t channels, uint32_t capacity, uint64_t cv_mask, uint32_t fade_frames, double rate)
+{
+    if (channels == 0 || channels > KS_MAX_CHANNELS || capacity == 0 || rate <= 0) return NULL;
+    ks_ring *r = NULL;
+    if (posix_memalign((void **)&r, 64, sizeof *r) != 0) return NULL;
+    memset(r, 0, sizeof *r);
+    r->data = calloc((size_t)channels * capacity, sizeof(float));
+    if (r->data == NULL) { free(r); return NULL; }
+    r->channels = channels;
+    r->capacity = capacity;
+    r->limit = capacity;
+    r->cv_mask = cv_mask;
+    r->fade_frames = fade_frames ? fade_frames : 1;
+    r->nominal_spf = 1.0 / rate;
+    r->min_fill = UINT64_MAX;
+    r->first = 1;
+    return r;
+}
+
+void ks_ring_free(ks_ring *r)
+{
+    if (r == NULL) return;
+    free(r->data);
+    free(r);
+}
+
+static uint64_t bits(double d) { uint64_t u; memcpy(&u, &d, sizeof u); return u; }
+
+// A second-order delay-locked loop (F. Adriaensen, "Using a DLL to filter time", 2005), written for
+// callbacks of varying size: the state is the filtered time of dll_frame and the seconds per frame.
+static void clock_update(ks_ring *r)
+{
+    uint64_t now_ns = ks_now_ns();
+    double now = (double)now_ns * 1e-9;
+    uint64_t n = r->frames - r->dll_frame;
+    double dt = (double)n * r->nominal_spf;
+    double expect = r->dll_time + (double)n * r->dll_spf;
+    double e = now - expect;
+    if (r->dll_spf == 0 || fabs(e) > 0.25) {
+        // The first callback, or the world stood still: start again from here.
+        r->dll_time = now;
+        r->dll_spf = r->nominal_spf;
+        r->dll_start = r->frames;
+    } else if (n > 0) {
+        // Wide for the first two seconds, so that it locks; then narrow, so that jitter of the
+        // callbacks does not pass (0.1 Hz lets 1 ms of white jitter through as some 0.1 ms).
+        double age = (double)(r->frames - r->dll_start) * r->nominal_spf;
+        double bandwidth = age < 0.2 ? 4.0 : age < 2.0 ? 0.8 : 0.1;
+        double w = 2.0 * M_PI * bandwidth * dt;
+        if (w > 0.5) w = 0.5;
+        r->dll_time = expect + 1.41421356237 * w * e;
+        r->dll_spf += w * w * e / (double)n;
+        // No sound card is off by 0.5 %: a longer excursion is a burst at the start, not a rate.
+        double lo = r->nominal_spf * 0.995, hi = r->nominal_spf * 1.005;
+        if (r->dll_spf < lo) r->dll_spf = lo;
+        if (r->dll_spf > hi) r->dll_spf = hi;
+    }
+    r->dll_frame = r->frames;
+
+    uint64_t s = r->seq;
+    __atomic_store_n(&r->seq, s + 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&r->clock_time, bits(r->dll_time), __ATOMIC_SEQ_CST);
+    __atomic_store_n(&r->clock_period, bits(r->dll_spf), __ATOMIC_SEQ_CST);
+    __atomic_store_n(&r->clock_frame, r->dll_frame, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&r->clock_missing, r->missing, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&r->raw_time, now_ns, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&r->seq, s + 2, __ATOMIC_SEQ_CST);
+}
+
+static void futex_wake(ks_ring *r)
+{
+    __atomic_fetch_add(&r->wake, 1, __ATOMIC_SEQ_CST);
+#if defined(__linux__)
+    if (__atomic_load_n(&r->waiting, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&r->waiting, 0, __ATOMIC_SEQ_CST);
+        syscall(SYS_futex, &r->wake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    }
+#endif
+}
+
+void ks_ring_wake(ks_ring *r) { futex_wake(r); }
+
+int ks_ring_wait(ks_ring *r, uint32_t need, uint32_t timeout_ms)
+{
+    uint64_t deadline = ks_now_ns() + (uint64_t)timeout_ms * 1000000u;
+    for (;;) {
+        uint32_t seen = __atomic_load_n(&r->wake, __ATOMIC_SEQ_CST);
+        if (RELAXED(&r->write) - LOAD(&r->read) + need <= LOAD(&r->limit)) return 1;
+        uint64_t now = ks_now_ns();
+        if (now >= deadline) return 0;
+        struct timespec t;
+#if defined(__linux__)
+        uint64_t left = deadline - now;
+        t.tv_sec = (time_t)(left / 1000000000u);
+        t.tv_nsec = (long)(left % 1000000000u);
+        __atomic_store_n(&r->waiting, 1, __ATOMIC_SEQ_CST);
+        // Sleeps only if no callback came since seen was read, so no wake-up is lost.
+        syscall(SYS_futex, &r->wake, FUTEX_WAIT_PRIVATE, seen, &t, NULL, 0);
+#else
+        // Without futexes a short sleep paces the producer: the ring is several times as deep.
+        (void)seen;
+        t.tv_sec = 0;
+        t.tv_nsec = 500000;
+        nanosleep(&t, NULL);
+#endif
+    }
+}
+
+// Smoothstep: no corner at either end of a fade; its values at x and 1-x add up to 1.
+static float ease(float x) { return x * x * (3.0f - 2.0f * x); }
+
+// One frame of a fade: live data (or NULL when there is none) comes up while the held value goes.
+static void fade_frame(ks_ring *r, float *out, const float *live)
+{
+    float f = (float)r->fade_frames;
+    float held = ease((float)r->hold_left / f);
+    float level = live ? 1.0f - ease((float)r->fade_left / f) : 0.0f;
+    for (uint32_t c = 0; c < r->channels; c++) {
+        if (r->cv_mask >> c & 1) {
+            out[c] = live ? live[c] : r->last[c];
+        } else {
+            out[c] = r->hold[c] * held + (live ? live[c] * level : 0.0f);
+        }
+    }
+    memcpy(r->last, out, r->channels * sizeof(float));
+    if (r->hold_left) r->hold_left--;
+    if (live && r->fade_left) r->fade_left--;
+}
+
+void ks_ring_drain(ks_ring *r, float *out, uint32_t frames)
+{
+    const uint32_t ch = r->channels;
+    uint64_t read = r->read;
+    uint64_t fill = LOAD(&r->write) - read;
+
+    clock_update(r);
+    if (fill < RELAXED(&r->min_fill)) __atomic_store_n(&r->min_fill, fill, __ATOMIC_RELAXED);
+    if (frames > RELAXED(&r->max_request)) __atomic_store_n(&r->max_request, frames, __ATOMIC_RELAXED);
+
+    uint32_t have = fill < frames ? (uint32_t)fill : frames;
+    uint32_t done = 0;
+    if (have) r->primed = 1;
+    if (have && r->short_now) r->short_now = 0;
+    while (done < have) {
+        uint32_t at = (uint32_t)(read % r->capacity);
+        uint32_t run = r->capacity - at;
+        if (run > have - done) run = have - done;
+        const float *src = r->data + (size_t)at * ch;
+        float *dst = out + (size_t)done * ch;
+        uint32_t i = 0;
+        for (; i < run && (r->fade_left || r->hold_left); i++) fade_frame(r, dst + (size_t)i * ch, src + (size_t)i * ch);
+        if (i < run) memcpy(dst + (size_t)i * ch, src + (size_t)i * ch, (size_t)(run - i) * ch * sizeof(float));
+        done += run;
+        read += run;
+    }
+    if (have) {
+        memcpy(r->last, out + (size_t)(have - 1) * ch, ch * sizeof(float));
+        STORE(&r->read, read);
+    }
+    if (done < frames) {
+        if (!r->primed) {
+            // Nothing was ever written: this is silence before the music, not a shortage of it.
+            memset(out + (size_t)done * ch, 0, (size_t)(frames - done) * ch * sizeof(float));
+            r->missing += frames - have;
+        } else {
+            if (!r->short_now) {
+                r->short_now = 1;
+                ADD(&r->underruns, 1);
+                memcpy(r->hold, r->last, sizeof r->hold);
+                r->hold_left = r->fade_frames;
+                r->fade_left = r->fade_frames;
+            }
+            for (; done < frames; done++) fade_frame(r, out + (size_t)done * ch, NULL);
+            ADD(&r->underrun_frames, frames - have);
+            r->missing += frames - have;
+        }
+    }
+    ADD(&r->frames, frames);
+    ADD(&r->callbacks, 1);
+    futex_wake(r);
+}
+
+int ks_thread_fifo(int priority, int *granted)
+{
+    *granted = 0;
+#if defined(__linux__)
+    struct sched_param p = {.sched_priority = priority};
+    // Reset on fork: a thread or child that is started from here must not inherit the priority.
+    if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &p) == 0) { *granted = priority; return 0; }
+    int err = errno;
+    struct rlimit lim;
+    if (err == EPERM && getrlimit(RLIMIT_RTPRIO, &lim) == 0 && lim.rlim_cur > 0 && lim.rlim_cur < (rlim_t)priority) {
+        p.sched_priority = (int)lim.rlim_cur;
+        if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &p) == 0) { *granted = p.sched_priority; return 0; }
+        err = errno;
+    }
+    return err;
+#elif defined(__APPLE__)
+    struct sched_param p = {.sched_priority = priority};
+    int err = pthread_setschedparam(pthread_self(), SCHED_FIFO, &p);
+    if (err == 0) *granted = priority;
+    return err;
+#else
+    (void)priority;
+    return ENOSYS;
+#endif
+}
+
+void ks_device_thread_enter(ks_ring *r)
+{
+#if defined(__linux__)
+    // A signal sent to the process may land on any thread, and Go's handler would run on this one.
+    sigset_t all;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV); sigdelset(&all, SIGBUS); sigdelset(&all, SIGFPE); sigdelset(&all, SIGILL);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+
+    int policy = sched_getscheduler(0) & ~SCHED_RESET_ON_FORK;
+    struct sched_param p = {0};
+    sched_getparam(0, &p);
+    if (policy != SCHED_FIFO && policy != SCHED_RR) {
+        // Above the renderer (50), below the sound servers and the kernel's interrupt threads.
+        int got = 0;
+        if (ks_thread_fifo(55, &got) == 0) { policy = SCHED_FIFO; p.sched_priority = got; }
+    }
+    __atomic_store_n(&r->sched_policy, policy, __ATOMIC_RELAXED);
+    __atomic_store_n(&r->sched_priority, p.sched_priority, __ATOMIC_RELAXED);
+#else
+    (void)r;
+#endif
+}
+
+struct ks_null {
+    ks_ring *ring;
+    pthread_t thread;
+    uint32_t period;
+    double rate;
+    uint64_t since;
+    uint32_t quit;
+    float *sink;
+};
+
+static void *null_run(void *arg)
+{
+    ks_null *n = arg;
+    uint64_t played = 0;
+    ks_device_thread_enter(n->ring);
+    while (!LOAD(&n->quit)) {
+        uint64_t now = ks_now_ns();
+        uint64_t due = now > n->since ? (uint64_t)((double)(now - n->since) * 1e-9 * n->rate) : 0;
+        if (due >= played + n->period) {
+            uint64_t late = due - played;
+            uint32_t frames = n->period;
+            if (late > 8 * (uint64_t)n->period) {
+                // Behind the clock (it took over from a device that was lost, or the machine slept):
+                // take what the renderer has ready until it has caught up. Nobody hears a gap here.
+                uint64_t fill = LOAD(&n->ring->write) - n->ring->read;
+                if (fill < frames) {
+                    ks_ring_wake(n->ring);
+                    struct timespec t = {0, 200000};
+                    nanosleep(&t, NULL);
+                    if (late > (uint64_t)(10 * n->rate)) n->since += (uint64_t)((double)(late - n->period) / n->rate * 1e9);
+                    continue;
+                }
+            }
+            ks_ring_drain(n->ring, n->sink, frames);
+            played += frames;
+            continue;
+        }
+        uint64_t next = n->since + (uint64_t)((double)(played + n->period) / n->rate * 1e9) + 1000;
+        uint64_t left = next > now ? next - now : 0;
+        if (left > 100000000u) left = 100000000u;
+        struct timespec t = {0, (long)left};
+        nanosleep(&t, NULL);
+    }
+    return NULL;
+}
+
+ks_null *ks_null_start(ks_ring *r, uint32_t period, double rate, uint64_t since_ns)
+{
+    ks_null *n = calloc(1, sizeof *n);
+    if (n == NULL) return NULL;
+    n->ring = r;
+    n->period = period;
+    n->rate = rate;
+    n->since = since_ns ? since_ns : ks_now_ns();
+    n->sink = calloc((size_t)period * r->channels, sizeof(float));
+    if (n->sink == NULL || pthread_create(&n->thread, NULL, null_run, n) != 0) {
+        free(n->sink);
+        free(n);
+        return NULL;
+    }
+    return n;
+}
+
+void ks_null_stop(ks_null *n)
+{
+    if (n == NULL) return;
+    STORE(&n->quit, 1);
+    pthread_join(n->thread, NULL);
+    free(n->sink);
+    free(n);
+}
+
+struct stress { ks_ring *r; uint64_t total; uint32_t seed; };
+
+static float pattern(uint64_t frame, uint32_t c) { return (float)((frame * 131u + c * 7919u) & 0xffffff) / 16777216.0f; }
+
+static void *stress_write(void *arg)
+{
+    struct stress *s = arg;
+    uint32_t x = s->seed | 1;
+    uint64_t f = 0;
+    while (f < s->total) {
+        x ^= x << 13; x ^= x >> 17; x ^= x << 5;
+        uint32_t n = x % 97 + 1;
+        if (n > s->r->capacity) n = s->r->capacity;
+        if (n > s->total - f) n = (uint32_t)(s->total - f);
+        while (!ks_ring_wait(s->r, n, 1000)) { }
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t c = 0; c < s->r->channels; c++)
+                s->r->data[(size_t)((f + i) % s->r->capacity) * s->r->channels + c] = pattern(f + i, c);
+        f += n;
+        STORE(&s->r->write, f);
+    }
+    return NULL;
+}
+
+uint64_t ks_ring_stress(uint32_t channels, uint32_t capacity, uint64_t total, uint32_t seed)
+{
+    ks_ring *r = ks_ring_new(channels, capacity, 0, 64, 48000);
+    if (r == NULL) return UINT64_MAX;
+    struct stress s = {r, total, seed};
+    pthread_t writer;
+    if (pthread_create(&writer, NULL, stress_write, &s) != 0) { ks_ring_free(r); return UINT64_MAX; }
+    float *out = calloc((size_t)channels * 512, sizeof(float));
+    uint64_t wrong = 0, f = 0;
+    uint32_t x = seed ^ 0x9e3779b9u;
+    while (f < total) {
+        x ^= x << 13; x ^= x >> 17; x ^= x << 5;
+        uint32_t n = x % 511 + 1;
+        uint64_t fill = LOAD(&r->write) - r->read;
+        if (fill == 0) { sched_yield(); continue; }
+        if (n > fill) n = (uint32_t)fill;
+        ks_ring_drain(r, out, n);
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t c = 0; c < channels; c++)
+                if (out[(size_t)i * channels + c] != pattern(f + i, c)) wrong++;
+        f += n;
+    }
+    pthread_join(writer, NULL);
+    if (r->underruns) wrong++;
+    free(out);
+    ks_ring_free(r);
+    return wrong;
+}

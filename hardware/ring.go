@@ -1,0 +1,199 @@
+package hardware
+
+// #cgo CFLAGS: -O2 -std=gnu11 -Wall
+// #cgo linux LDFLAGS: -lpthread -lm
+// #include "ring.h"
+import "C"
+
+import (
+	"errors"
+	"math"
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// ring is the Go end of the sample ring in C memory (ring.h). Its producer is the render goroutine,
+// its consumer the device thread, which never enters Go.
+type ring struct {
+	c        *C.ks_ring
+	data     []float32
+	channels int
+	capacity uint64
+	write    *uint64
+	read     *uint64
+	limit    *uint64
+}
+
+// newRing makes a ring for channels channels that holds at most capacity frames.
+// Channels in cv hold their value in an underrun, the others fade out over fade frames.
+func newRing(channels, capacity int, cv ChannelSet, fade int, rate float64) (*ring, error) {
+	c := C.ks_ring_new(C.uint32_t(channels), C.uint32_t(capacity), C.uint64_t(cv), C.uint32_t(fade), C.double(rate))
+	if c == nil {
+		return nil, errors.New("no memory for the sample ring")
+	}
+	return &ring{
+		c:        c,
+		data:     unsafe.Slice((*float32)(unsafe.Pointer(c.data)), channels*capacity),
+		channels: channels,
+		capacity: uint64(capacity),
+		write:    (*uint64)(unsafe.Pointer(&c.write)),
+		read:     (*uint64)(unsafe.Pointer(&c.read)),
+		limit:    (*uint64)(unsafe.Pointer(&c.limit)),
+	}, nil
+}
+
+// free gives the memory back. Only when neither end can touch the ring any more.
+func (r *ring) free() {
+	C.ks_ring_free(r.c)
+	r.c, r.data = nil, nil
+}
+
+// room reports how many frames may be written now; negative after the limit was lowered.
+//
+// Audio thread.
+func (r *ring) room() int {
+	return int(atomic.LoadUint64(r.limit)) - int(atomic.LoadUint64(r.write)-atomic.LoadUint64(r.read))
+}
+
+// wait blocks until frames frames may be written, or for timeout. It costs no C call when there is room.
+func (r *ring) wait(frames int, timeout time.Duration) bool {
+	if r.room() >= frames {
+		return true
+	}
+	return C.ks_ring_wait(r.c, C.uint32_t(frames), C.uint32_t(timeout.Milliseconds())) == 1
+}
+
+// wakeProducer ends a wait early (it then looks again, and may go back to sleep).
+func (r *ring) wakeProducer() { C.ks_ring_wake(r.c) }
+
+// push copies interleaved frames into the ring, clipped to ±1 (what a converter does anyway, and
+// what keeps a wild value from wrapping around in an integer format). The caller has made sure of room.
+//
+// Audio thread.
+func (r *ring) push(frames []float32) (clipped int) {
+	w := atomic.LoadUint64(r.write)
+	n := uint64(len(frames) / r.channels)
+	src := frames
+	for at := w % r.capacity; len(src) > 0; at = 0 {
+		run := r.data[at*uint64(r.channels):]
+		if len(run) > len(src) {
+			run = run[:len(src)]
+		}
+		part := src[:len(run)]
+		for i, v := range part {
+			if v > 1 {
+				v = 1
+				clipped++
+			} else if v < -1 {
+				v = -1
+				clipped++
+			}
+			run[i] = v
+		}
+		src = src[len(run):]
+	}
+	atomic.StoreUint64(r.write, w+n)
+	return clipped
+}
+
+// drain is the consumer's side for callbacks that could not avoid Go, and for tests.
+func (r *ring) drain(out []float32) {
+	if len(out) == 0 {
+		return
+	}
+	C.ks_ring_drain(r.c, (*C.float)(unsafe.Pointer(&out[0])), C.uint32_t(len(out)/r.channels))
+}
+
+func (r *ring) load64(p *C.uint64_t) uint64 { return atomic.LoadUint64((*uint64)(unsafe.Pointer(p))) }
+func (r *ring) swap64(p *C.uint64_t, v uint64) uint64 {
+	return atomic.SwapUint64((*uint64)(unsafe.Pointer(p)), v)
+}
+func (r *ring) load32(p *C.uint32_t) uint32 { return atomic.LoadUint32((*uint32)(unsafe.Pointer(p))) }
+
+func (r *ring) callbacks() uint64      { return r.load64(&r.c.callbacks) }
+func (r *ring) deviceFrames() uint64   { return r.load64(&r.c.frames) }
+func (r *ring) underruns() uint64      { return r.load64(&r.c.underruns) }
+func (r *ring) underrunFrames() uint64 { return r.load64(&r.c.underrun_frames) }
+func (r *ring) consumed() uint64       { return atomic.LoadUint64(r.read) }
+func (r *ring) stopped() bool          { return r.load32(&r.c.stopped) != 0 }
+func (r *ring) badLayout() bool        { return r.load32(&r.c.bad_layout) != 0 }
+func (r *ring) lastCallback() uint64   { return r.load64(&r.c.raw_time) }
+func (r *ring) load32sched() uint32 {
+	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.c.sched_priority)))
+}
+func (r *ring) fill() int {
+	return int(atomic.LoadUint64(r.write) - atomic.LoadUint64(r.read))
+}
+func (r *ring) setLimit(frames int) {
+	if uint64(frames) > r.capacity {
+		frames = int(r.capacity)
+	}
+	atomic.StoreUint64(r.limit, uint64(frames))
+	r.wakeProducer()
+}
+
+// takeMinFill returns the lowest fill since it was last asked, and starts again. -1: no callback since.
+func (r *ring) takeMinFill() int {
+	v := r.swap64(&r.c.min_fill, math.MaxUint64)
+	if v == math.MaxUint64 {
+		return -1
+	}
+	return int(v)
+}
+
+// takeMaxRequest returns the largest callback in frames since it was last asked, and starts again.
+func (r *ring) takeMaxRequest() int { return int(r.swap64(&r.c.max_request, 0)) }
+
+// clock is the consumer's filtered clock: device frame was consumed at time (monotonic seconds).
+type clock struct {
+	time, secondsPerFrame float64
+	frame, missing        uint64
+}
+
+// clock reads the consistent state that the device thread published last.
+func (r *ring) clock() clock {
+	for {
+		s := r.load64(&r.c.seq)
+		k := clock{
+			time:            math.Float64frombits(r.load64(&r.c.clock_time)),
+			secondsPerFrame: math.Float64frombits(r.load64(&r.c.clock_period)),
+			frame:           r.load64(&r.c.clock_frame),
+			missing:         r.load64(&r.c.clock_missing),
+		}
+		if s&1 == 0 && s == r.load64(&r.c.seq) {
+			return k
+		}
+	}
+}
+
+// monotonic is the clock that the device thread stamps its callbacks with, in nanoseconds.
+func monotonic() uint64 { return uint64(C.ks_now_ns()) }
+
+// askRealTime asks SCHED_FIFO for the calling thread, which the caller has locked.
+// It returns the priority that was granted (it may be lower than asked) or why none was.
+func askRealTime(priority int) (granted int, errno int) {
+	var got C.int
+	e := C.ks_thread_fifo(C.int(priority), &got)
+	return int(got), int(e)
+}
+
+// stressRing drives a ring from two C threads with a known pattern and returns the number of wrong samples.
+func stressRing(channels, capacity int, frames uint64, seed uint32) uint64 {
+	return uint64(C.ks_ring_stress(C.uint32_t(channels), C.uint32_t(capacity), C.uint64_t(frames), C.uint32_t(seed)))
+}
+
+// nullDevice drains a ring in real time on a C thread of its own and hears nothing.
+type nullDevice struct{ c *C.ks_null }
+
+// startNull starts one; since (monotonic nanoseconds, 0 for now) is when its time began, so that it
+// catches up with the time that a lost device left unplayed.
+func startNull(r *ring, period int, rate float64, since uint64) (*nullDevice, error) {
+	n := C.ks_null_start(r.c, C.uint32_t(period), C.double(rate), C.uint64_t(since))
+	if n == nil {
+		return nil, errors.New("cannot start the thread of the null device")
+	}
+	return &nullDevice{n}, nil
+}
+
+func (n *nullDevice) stop() { C.ks_null_stop(n.c) }

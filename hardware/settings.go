@@ -1,0 +1,130 @@
+package hardware
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+)
+
+// BlockFrames is the number of frames that Renderer.Render is asked for at a time.
+const BlockFrames = 64
+
+// MaxChannels is the most output channels that a device can have here.
+const MaxChannels = 64
+
+// ChannelSet is a set of output channels: bit i is channel i, counted from 0.
+type ChannelSet uint64
+
+// Channels makes a set of the given channels, counted from 0.
+func Channels(index ...int) ChannelSet {
+	var s ChannelSet
+	for _, i := range index {
+		s |= 1 << uint(i)
+	}
+	return s
+}
+
+// Has reports whether channel i is in the set.
+func (s ChannelSet) Has(i int) bool { return s>>uint(i)&1 == 1 }
+
+// Renderer produces sound. Render fills out, one slice a channel, all of the same length
+// (BlockFrames), with volts. in holds what was captured, one slice a channel, or is nil when nothing is.
+// It is called from one goroutine that is locked to its own thread, and must not allocate, block or lock.
+type Renderer interface {
+	Render(out, in [][]float32)
+}
+
+// Settings say which device is opened and how. The zero value is a stereo device of the system's
+// choice at 48 kHz.
+type Settings struct {
+	// Backend is "" (the first that opens: pulse, alsa, jack; the system's own elsewhere), one of
+	// Backends, or "null", which keeps time and makes no sound.
+	Backend string
+	// Device is an id or a part of a name as Devices lists them, or "" for the default.
+	// A raw ALSA id such as "hw:2,0" is taken as it stands.
+	Device string
+	// Rate in Hz; 0 is 48000.
+	Rate int
+	// Period is the device's block in frames, 16 to 8192; 0 is 128. The device may choose another.
+	Period int
+	// Periods in the device's own buffer, 2 to 16; 0 is 3.
+	Periods int
+	// Depth of the ring in front of the device, in blocks of 64 frames, 2 to 256; 0 is 8 (10.7 ms at
+	// 48 kHz, a little above the worst lag of the render goroutine that was measured).
+	Depth int
+	// Channels is the number of outputs, 1 to 64; 0 is 2.
+	Channels int
+	// CV are the channels that carry control voltages: they hold their value when the ring runs
+	// empty, and are scaled by CVFullScale.
+	CV ChannelSet
+	// Gate are channels that carry gates. They are treated as CV, and fall to 0 V at once on Close.
+	Gate ChannelSet
+	// FullScale is the voltage that becomes 1.0 on audio channels; 0 is 5 V (Eurorack audio is ±5 V).
+	FullScale float64
+	// CVFullScale is the same for CV and gate channels; 0 is 10 V, what DC-coupled interfaces give.
+	CVFullScale float64
+	// Priority is the SCHED_FIFO priority asked for the render thread, 1 to 95; 0 is 50, below
+	// the audio server's, above everything that is not audio. Negative: do not ask.
+	Priority int
+	// Logger gets one line at each change of state; nil is slog.Default().
+	Logger *slog.Logger
+}
+
+// ApplyDefaults returns s with every zero value replaced by its default, or an error that names the first
+// setting that is out of range.
+func (s Settings) ApplyDefaults() (Settings, error) {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&s.Rate, 48000)
+	def(&s.Period, 128)
+	def(&s.Periods, 3)
+	def(&s.Depth, 8)
+	def(&s.Channels, 2)
+	def(&s.Priority, 50)
+	if s.FullScale == 0 {
+		s.FullScale = 5
+	}
+	if s.CVFullScale == 0 {
+		s.CVFullScale = 10
+	}
+	if s.Logger == nil {
+		s.Logger = slog.Default()
+	}
+	s.Backend = strings.ToLower(strings.TrimSpace(s.Backend))
+	for _, r := range []struct {
+		name      string
+		v, lo, hi int
+		unit      string
+	}{
+		{"rate", s.Rate, 8000, 384000, "Hz"},
+		{"period", s.Period, 16, 8192, "frames"},
+		{"periods", s.Periods, 2, 16, "periods"},
+		{"depth", s.Depth, 2, 256, "blocks of 64 frames"},
+		{"channels", s.Channels, 1, MaxChannels, "channels"},
+	} {
+		if r.v < r.lo || r.v > r.hi {
+			return s, fmt.Errorf("audio %s %d is out of range: use %d to %d %s", r.name, r.v, r.lo, r.hi, r.unit)
+		}
+	}
+	if s.Priority > 95 {
+		return s, fmt.Errorf("audio priority %d is out of range: use 1 to 95, or a negative number for none", s.Priority)
+	}
+	for name, v := range map[string]float64{"full scale": s.FullScale, "CV full scale": s.CVFullScale} {
+		if !(v > 0) || math.IsInf(v, 0) {
+			return s, fmt.Errorf("audio %s of %g V is out of range: use a voltage above 0, such as 5", name, v)
+		}
+	}
+	if s.Channels < 64 && (s.CV|s.Gate)>>uint(s.Channels) != 0 {
+		return s, fmt.Errorf("a CV or gate channel is beyond the last of %d channels: raise the number of channels", s.Channels)
+	}
+	if s.Backend != "" && s.Backend != "null" {
+		if _, err := backendNumber(s.Backend); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,128 @@
+package hardware
+
+import (
+	"math"
+	"time"
+)
+
+// Stats are the figures of a Device at one moment. Counters run from Open, over reopenings.
+type Stats struct {
+	Backend  string `json:"backend"`
+	Device   string `json:"device"`
+	Rate     int    `json:"rate"`
+	Channels int    `json:"channels"`
+	Period   int    `json:"period"` // frames, as asked
+	// Lost: there is no device at the moment, and the music goes on in silence.
+	Lost    bool `json:"lost"`
+	Reopens int  `json:"reopens"`
+
+	Frames    uint64 `json:"frames"`    // rendered
+	Callbacks uint64 `json:"callbacks"` // of the device
+	// Underruns are the times that the device found the ring short, UnderrunFrames how much was missing.
+	Underruns      uint64 `json:"underruns"`
+	UnderrunFrames uint64 `json:"underrunFrames"`
+
+	RingDepth int `json:"ringDepth"` // frames, the most that is kept ready
+	RingFill  int `json:"ringFill"`  // frames ready now
+	RingMin   int `json:"ringMin"`   // lowest fill at a callback in the last second; -1 before the first
+	Latency   int `json:"latency"`   // frames from rendering to the device's output
+
+	// Load is the part of its time that rendering takes, averaged over about a second; LoadPeak the
+	// worst block of the last one to two seconds. 1 is all the time there is.
+	Load     float64 `json:"load"`
+	LoadPeak float64 `json:"loadPeak"`
+
+	// Priority is the SCHED_FIFO priority of the render thread, 0 when it has none; PriorityNote says why.
+	Priority       int    `json:"priority"`
+	PriorityNote   string `json:"priorityNote,omitempty"`
+	DevicePriority int    `json:"devicePriority"` // of the device's own thread
+
+	Clipped uint64 `json:"clipped"` // samples beyond full scale
+	Invalid uint64 `json:"invalid"` // samples that were no number
+
+	Recording *RecordStats `json:"recording,omitempty"`
+}
+
+// Stats returns the current figures, or after Close the last ones.
+func (d *Device) Stats() Stats {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.statsLocked()
+}
+
+func (d *Device) statsLocked() Stats {
+	st := d.sink.Load()
+	if st == nil {
+		return d.final
+	}
+	s := Stats{
+		Backend: st.info.Backend, Device: st.info.Name, Rate: d.settings.Rate, Channels: d.settings.Channels, Period: st.period,
+		Lost: d.lost, Reopens: d.reopens,
+		Frames: d.frames.Load(), Callbacks: d.past.callbacks, Underruns: d.past.underruns, UnderrunFrames: d.past.underrunFrames,
+		RingDepth: int(st.ring.load64(&st.ring.c.limit)), RingFill: st.ring.fill(), RingMin: d.ringMin, Latency: d.latency(st),
+		Load:     math.Float64frombits(d.load.Load()),
+		LoadPeak: max(math.Float64frombits(d.peak[0].Load()), math.Float64frombits(d.peak[1].Load())),
+		Priority: d.priority, PriorityNote: d.prioNote, DevicePriority: int(st.ring.load32sched()),
+		Clipped: d.clipped.Load(), Invalid: d.invalid.Load(),
+	}
+	if !d.lost {
+		s.Callbacks += st.ring.callbacks()
+		s.Underruns += st.ring.underruns()
+		s.UnderrunFrames += st.ring.underrunFrames()
+	}
+	if d.rec != nil {
+		r := d.rec.stats()
+		s.Recording = &r
+	}
+	return s
+}
+
+// Settings returns the settings in use, defaults filled in.
+func (d *Device) Settings() Settings { return d.settings }
+
+func (d *Device) latency(st *stream) int {
+	return int(st.ring.load64(&st.ring.c.limit)) + st.period*st.periods
+}
+
+// Latency is how many frames lie between a frame's rendering and the device's output: the ring and
+// the device's own buffer as it was asked for. What a server or converter adds is not in it.
+func (d *Device) Latency() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	st := d.sink.Load()
+	if st == nil {
+		return d.final.Latency
+	}
+	return d.latency(st)
+}
+
+// Now is the engine frame that the device takes at this moment, with a fraction. It follows the
+// callbacks through a delay-locked loop, so it runs evenly although they come in lumps. The render
+// goroutine is ahead of it by up to the ring's depth: an event to sound at a constant latency is
+// stamped with Now (or FrameAt its arrival) plus Latency, or any constant above the ring's depth.
+//
+// It takes a lock; it is for the control side.
+func (d *Device) Now() float64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	st := d.sink.Load()
+	if st == nil {
+		return float64(d.final.Frames)
+	}
+	base := st.base.Load()
+	if base < 0 {
+		// No block has gone to this stream yet.
+		return float64(d.frames.Load())
+	}
+	k := st.ring.clock()
+	if k.secondsPerFrame == 0 {
+		return float64(base)
+	}
+	t := float64(monotonic()) * 1e-9
+	return float64(base) + float64(k.frame) - float64(k.missing) + (t-k.time)/k.secondsPerFrame
+}
+
+// FrameAt is Now for another moment, near the present one.
+func (d *Device) FrameAt(t time.Time) float64 {
+	return d.Now() + time.Until(t).Seconds()*float64(d.settings.Rate)
+}
