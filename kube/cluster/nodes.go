@@ -1,0 +1,220 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/kwok/pkg/apis/internalversion"
+	"sigs.k8s.io/kwok/pkg/kwok/controllers"
+	kwoklog "sigs.k8s.io/kwok/pkg/log"
+)
+
+const (
+	// nodeLabel marks the nodes that KWOK plays, so that a real node can join.
+	nodeLabel = "k8s-synth.io/node"
+	simulated = "simulated"
+	// MaxNodes is how many nodes there can be: each has 254 pod addresses out
+	// of 10.244.0.0/16.
+	MaxNodes = 250
+	// zones is over how many zones the nodes are spread.
+	zones = 3
+	// leaseSeconds is the kubelet's own; KWOK renews at a quarter of it.
+	leaseSeconds = 40
+)
+
+// newNode returns the n-th simulated node, counted from 1.
+func newNode(n int) *corev1.Node {
+	name := fmt.Sprintf("stage-%d", n)
+	capacity := corev1.ResourceList{
+		corev1.ResourceCPU:              resource.MustParse("32"),
+		corev1.ResourceMemory:           resource.MustParse("256Gi"),
+		corev1.ResourceEphemeralStorage: resource.MustParse("1Ti"),
+		corev1.ResourcePods:             resource.MustParse("110"),
+	}
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name,
+			Labels: map[string]string{
+				nodeLabel:                       simulated,
+				corev1.LabelHostname:            name,
+				corev1.LabelOSStable:            "linux",
+				corev1.LabelArchStable:          "amd64",
+				corev1.LabelTopologyRegion:      "stage",
+				corev1.LabelTopologyZone:        "stage-" + string(rune('a'+(n-1)%zones)),
+				"node-role.kubernetes.io/agent": "",
+			},
+		},
+		Spec: corev1.NodeSpec{
+			PodCIDR:  fmt.Sprintf("10.244.%d.0/24", n),
+			PodCIDRs: []string{fmt.Sprintf("10.244.%d.0/24", n)},
+		},
+		Status: corev1.NodeStatus{
+			Capacity:    capacity,
+			Allocatable: capacity,
+			Addresses: []corev1.NodeAddress{
+				{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("10.0.0.%d", n)},
+				{Type: corev1.NodeHostName, Address: name},
+			},
+			NodeInfo: corev1.NodeSystemInfo{
+				Architecture:            "amd64",
+				OperatingSystem:         "linux",
+				OSImage:                 "k8s-synth (simulated)",
+				KernelVersion:           "simulated",
+				ContainerRuntimeVersion: "kwok://0.8.0",
+				KubeletVersion:          "v1.36.3",
+			},
+		},
+	}
+}
+
+// ensureNodes makes the nodes 1 to n, and removes simulated ones beyond that,
+// left over from a start with more.
+func ensureNodes(ctx context.Context, client kubernetes.Interface, n int) error {
+	want := map[string]bool{}
+	for i := 1; i <= n; i++ {
+		node := newNode(i)
+		want[node.Name] = true
+		if _, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("node %s: %w", node.Name, err)
+		}
+	}
+	have, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: nodeLabel + "=" + simulated})
+	if err != nil {
+		return fmt.Errorf("nodes: %w", err)
+	}
+	for _, node := range have.Items {
+		if want[node.Name] {
+			continue
+		}
+		if err := client.CoreV1().Nodes().Delete(ctx, node.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("node %s: %w", node.Name, err)
+		}
+	}
+	return nil
+}
+
+// waitForNodes returns when n simulated nodes are ready and free of taints
+// that keep pods away.
+func waitForNodes(ctx context.Context, client kubernetes.Interface, n int) error {
+	if n == 0 {
+		return nil
+	}
+	ready := map[string]bool{}
+	note := func(node *corev1.Node) bool {
+		ok := false
+		for _, c := range node.Status.Conditions {
+			ok = ok || c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		}
+		for _, t := range node.Spec.Taints {
+			// A node that a player cordoned is ready all the same.
+			ok = ok && t.Key != corev1.TaintNodeNotReady
+		}
+		if ok {
+			ready[node.Name] = true
+		} else {
+			delete(ready, node.Name)
+		}
+		return len(ready) >= n
+	}
+	opts := metav1.ListOptions{LabelSelector: nodeLabel + "=" + simulated}
+	for ctx.Err() == nil {
+		list, err := client.CoreV1().Nodes().List(ctx, opts)
+		if err != nil {
+			return fmt.Errorf("nodes: %w", err)
+		}
+		clear(ready)
+		for i := range list.Items {
+			if note(&list.Items[i]) {
+				return nil
+			}
+		}
+		w, err := client.CoreV1().Nodes().Watch(ctx, metav1.ListOptions{LabelSelector: opts.LabelSelector, ResourceVersion: list.ResourceVersion})
+		if err != nil {
+			return fmt.Errorf("nodes: %w", err)
+		}
+		for e := range w.ResultChan() {
+			node, ok := e.Object.(*corev1.Node)
+			if !ok || e.Type == watch.Deleted {
+				continue
+			}
+			if note(node) {
+				w.Stop()
+				return nil
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+// startKWOK starts the simulation of nodes and pods; it runs until ctx ends.
+func startKWOK(ctx context.Context, config *rest.Config, client kubernetes.Interface, verbose bool) error {
+	level := kwoklog.LevelError
+	if verbose {
+		level = kwoklog.LevelInfo
+	}
+	// KWOK recognises a terminal by an *os.File; its own layout for terminals
+	// would not go with ours.
+	ctx = kwoklog.NewContext(ctx, kwoklog.NewLogger(struct{ *stderrWriter }{}, level))
+
+	dyn, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("kwok: %w", err)
+	}
+	stages := map[internalversion.StageResourceRef][]*internalversion.Stage{}
+	for _, s := range append(nodeStages(), podStages()...) {
+		stages[s.Spec.ResourceRef] = append(stages[s.Spec.ResourceRef], s)
+	}
+	c, err := controllers.NewController(controllers.Config{
+		Clock:                        clock.RealClock{},
+		DynamicClient:                dyn,
+		TypedClient:                  client,
+		ManageNodesWithLabelSelector: nodeLabel + "=" + simulated,
+		CIDR:                         "10.244.0.0/24",
+		LocalStages:                  stages,
+		PodPlayStageParallelism:      4,
+		NodePlayStageParallelism:     2,
+		NodeLeaseDurationSeconds:     leaseSeconds,
+		NodeLeaseParallelism:         2,
+		PodsOnNodeSyncParallelism:    1,
+		// The same after a restart: a lease of another holder would have to
+		// expire first.
+		ID: "k8s-synth",
+	})
+	if err != nil {
+		return fmt.Errorf("kwok: %w", err)
+	}
+	if err := c.Start(ctx); err != nil {
+		return fmt.Errorf("kwok: %w", err)
+	}
+	return nil
+}
+
+// stderrWriter is the standard error without the methods of a file.
+type stderrWriter struct{}
+
+func (*stderrWriter) Write(b []byte) (int, error) { return os.Stderr.Write(b) }
+
+// logLevel reads the level of a line of JSON log, as Eno writes it.
+func logLevel(s string) slog.Level {
+	switch strings.ToLower(s) {
+	case "debug":
+		return slog.LevelDebug
+	case "warn", "warning":
+		return slog.LevelWarn
+	case "error", "dpanic", "panic", "fatal":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
