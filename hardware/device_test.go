@@ -234,38 +234,18 @@ func TestNowRunsEvenly(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(2500 * time.Millisecond)
-	type point struct{ t, f float64 }
-	var ps []point
-	start := time.Now()
-	for time.Since(start) < 2*time.Second {
-		a := time.Now()
-		f := d.Now()
-		b := time.Now()
-		if b.Sub(a) < 100*time.Microsecond { // not interrupted in between
-			ps = append(ps, point{a.Sub(start).Seconds(), f})
+	// A machine that stands still for a while (a virtual one whose host is busy) makes gaps that the
+	// clock rightly shows; it has to be even in one of several windows.
+	var rate, worst float64
+	for try := 0; try < 5; try++ {
+		rate, worst = evenness(d, time.Second)
+		t.Logf("rate %.2f Hz, worst deviation %.3f ms, %d underruns", rate, worst, d.Stats().Underruns)
+		if math.Abs(rate/48000-1) < 0.001 && worst < 0.5 {
+			break
 		}
-		time.Sleep(7 * time.Millisecond)
 	}
-	var st, sf, stt, stf float64
-	n := float64(len(ps))
-	for _, p := range ps {
-		st += p.t
-		sf += p.f
-		stt += p.t * p.t
-		stf += p.t * p.f
-	}
-	slope := (n*stf - st*sf) / (n*stt - st*st)
-	at0 := (sf - slope*st) / n
-	worst := 0.0
-	for _, p := range ps {
-		worst = max(worst, math.Abs(p.f-at0-slope*p.t))
-	}
-	t.Logf("%d points, rate %.2f Hz, worst deviation %.3f ms", len(ps), slope, worst/48)
-	if math.Abs(slope/48000-1) > 0.002 {
-		t.Errorf("the clock runs at %.1f Hz", slope)
-	}
-	if worst > 48 {
-		t.Errorf("the clock strays by %.2f ms", worst/48)
+	if math.Abs(rate/48000-1) > 0.001 || worst > 0.5 {
+		t.Errorf("the clock runs at %.1f Hz and strays by %.2f ms", rate, worst)
 	}
 	now := d.Now()
 	if at := d.FrameAt(time.Now().Add(100 * time.Millisecond)); math.Abs(at-now-4800) > 480 {
@@ -274,4 +254,31 @@ func TestNowRunsEvenly(t *testing.T) {
 	if r := float64(d.Stats().Frames); now > r+1000 || now < r-2000 {
 		t.Errorf("now is frame %.0f, rendered are %.0f", now, r)
 	}
+}
+
+// evenness reads the clock for a while and fits a line: its slope in Hz, and the worst distance in ms.
+func evenness(d *Device, length time.Duration) (rate, worst float64) {
+	type point struct{ t, f float64 }
+	var ps []point
+	var st, sf, stt, stf float64
+	for start := time.Now(); time.Since(start) < length; time.Sleep(7 * time.Millisecond) {
+		a := time.Now()
+		f := d.Now()
+		if time.Since(a) > 100*time.Microsecond { // interrupted in between
+			continue
+		}
+		p := point{a.Sub(start).Seconds(), f}
+		ps = append(ps, p)
+		st += p.t
+		sf += p.f
+		stt += p.t * p.t
+		stf += p.t * p.f
+	}
+	n := float64(len(ps))
+	rate = (n*stf - st*sf) / (n*stt - st*st)
+	at0 := (sf - rate*st) / n
+	for _, p := range ps {
+		worst = max(worst, math.Abs(p.f-at0-rate*p.t)/48)
+	}
+	return rate, worst
 }

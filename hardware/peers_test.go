@@ -1,0 +1,379 @@
+package hardware
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// need skips the test when a program is not installed.
+func need(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed (apt install pulseaudio pulseaudio-utils jackd2 jack-capture ffmpeg sox)", p)
+		}
+	}
+}
+
+// pulseServer is a private PulseAudio whose sink stands for an interface with eight outputs, in the
+// channel order that miniaudio assumes.
+type pulseServer struct {
+	dir string
+	cmd *exec.Cmd
+}
+
+func startPulse(t testing.TB) *pulseServer {
+	t.Helper()
+	need(t, "pulseaudio", "pactl", "parec")
+	p := &pulseServer{dir: t.TempDir()}
+	run := filepath.Join(p.dir, "run")
+	conf := filepath.Join(p.dir, "config", "pulse")
+	for _, d := range []string{run, conf} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write := func(name, text string) {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(conf, "daemon.conf"), "exit-idle-time = -1\ndefault-sample-format = float32le\ndefault-sample-rate = 48000\nrealtime-scheduling = yes\nrealtime-priority = 40\nflat-volumes = no\n")
+	write(filepath.Join(p.dir, "default.pa"), `.nofail
+load-module module-null-sink sink_name=cv8 norewinds=1 format=float32le rate=48000 channels=8 channel_map=front-left,front-left-of-center,front-center,front-right,front-right-of-center,rear-center,aux0,aux1
+load-module module-native-protocol-unix
+set-default-sink cv8
+`)
+	t.Setenv("HOME", p.dir)
+	t.Setenv("XDG_RUNTIME_DIR", run)
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(p.dir, "config"))
+	// Setenv for its restoring; an empty value would count as a server.
+	t.Setenv("PULSE_SERVER", "")
+	os.Unsetenv("PULSE_SERVER")
+	t.Cleanup(func() { p.kill() })
+	p.start(t)
+	return p
+}
+
+func (p *pulseServer) start(t testing.TB) {
+	t.Helper()
+	p.cmd = exec.Command("pulseaudio", "-n", "-F", filepath.Join(p.dir, "default.pa"), "--daemonize=no", "--exit-idle-time=-1", "--log-target=file:"+filepath.Join(p.dir, "log"))
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if out, err := exec.Command("pactl", "list", "short", "sinks").Output(); err == nil && bytes.Contains(out, []byte("cv8")) {
+			return
+		}
+		if time.Now().After(end) {
+			log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+			t.Fatalf("PulseAudio does not answer: %s", log)
+		}
+	}
+}
+
+func (p *pulseServer) kill() {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		p.cmd = nil
+	}
+}
+
+// capture is a running program that writes raw float32 frames to its standard output.
+type capture struct {
+	cmd      *exec.Cmd
+	mu       sync.Mutex
+	buf      []byte
+	channels int
+}
+
+func (c *capture) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buf = append(c.buf, b...)
+	return len(b), nil
+}
+
+func startCapture(t testing.TB, channels int, name string, args ...string) *capture {
+	t.Helper()
+	c := &capture{channels: channels, cmd: exec.Command(name, args...)}
+	c.cmd.Stdout = c
+	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.stop)
+	return c
+}
+
+func (c *capture) stop() {
+	if c.cmd != nil {
+		_ = c.cmd.Process.Kill()
+		_ = c.cmd.Wait()
+		c.cmd = nil
+	}
+}
+
+// frames returns what has been captured so far.
+func (c *capture) frames() [][]float32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.buf) / 4 / c.channels
+	out := make([][]float32, n)
+	for i := range out {
+		out[i] = make([]float32, c.channels)
+		for k := range out[i] {
+			out[i][k] = math.Float32frombits(binary.LittleEndian.Uint32(c.buf[4*(i*c.channels+k):]))
+		}
+	}
+	return out
+}
+
+// checkRamp finds the longest run of frames that are, to the bit and in order of channels, frames
+// of the ramp pattern. It fails unless that run holds at least want frames.
+func checkRamp(t *testing.T, frames [][]float32, want int) {
+	t.Helper()
+	best, run := 0, 0
+	var next uint64
+	var seen []float32
+	for _, f := range frames {
+		v := f[0]*(1<<20) - 1
+		frame := uint64(v)
+		ok := v >= 0 && v < 4096 && v == float32(frame)
+		for c := range f {
+			ok = ok && f[c] == rampValue(frame, c)
+		}
+		if !ok || (run > 0 && frame != next) {
+			if seen == nil && f[0] != 0 {
+				seen = f
+			}
+			run = 0
+		}
+		if ok {
+			run++
+			next = (frame + 1) % 4096
+		}
+		best = max(best, run)
+	}
+	t.Logf("%d of %d captured frames in one exact run", best, len(frames))
+	if best < want {
+		t.Errorf("longest exact run is %d frames, want %d; first other frame: %v", best, want, seen)
+	}
+}
+
+func openPeer(t *testing.T, s Settings, r Renderer) *Device {
+	t.Helper()
+	s.Logger = testLogger(t)
+	d, err := Open(context.Background(), s, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if st := d.Stats(); st.Lost || st.Backend != s.Backend {
+		t.Fatalf("did not open: %+v", st)
+	}
+	return d
+}
+
+func TestPulseAudioIsBitExact(t *testing.T) {
+	startPulse(t)
+	d := openPeer(t, Settings{Backend: "pulse", Device: "cv8", Channels: 8, Period: 256, Depth: 16, FullScale: 4}, &ramp{volts: 4})
+	c := startCapture(t, 8, "parec", "-d", "cv8.monitor", "--format=float32le", "--channels=8", "--rate=48000",
+		"--channel-map=front-left,front-left-of-center,front-center,front-right,front-right-of-center,rear-center,aux0,aux1")
+	time.Sleep(2500 * time.Millisecond)
+	t.Logf("%+v", d.Stats())
+	c.stop()
+	// Shorter than what was captured, since a machine that stands still makes a gap.
+	checkRamp(t, c.frames(), 24000)
+	if s := d.Stats(); callbackInC && s.DevicePriority == 0 && os.Getuid() == 0 {
+		t.Errorf("the device thread has no real-time priority")
+	}
+	t0 := time.Now()
+	if err := d.Close(); err != nil || time.Since(t0) > time.Second {
+		t.Errorf("closing took %s: %v", time.Since(t0), err)
+	}
+}
+
+// processTicks is the CPU time of this process in clock ticks (1/100 s).
+func processTicks(t *testing.T) int {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return int((u.Utime.Nano() + u.Stime.Nano()) / 10_000_000)
+}
+
+func TestPulseAudioDiesAndComesBack(t *testing.T) {
+	p := startPulse(t)
+	path := filepath.Join(t.TempDir(), "take.wav")
+	d := openPeer(t, Settings{Backend: "pulse", Channels: 8, Period: 256, Depth: 16, FullScale: 4}, &ramp{volts: 4})
+	if err := d.Record(path); err != nil {
+		t.Fatal(err)
+	}
+	began, first := time.Now(), d.Now()
+	time.Sleep(time.Second)
+	before := d.Stats()
+	if before.Callbacks == 0 {
+		t.Fatal("no callbacks")
+	}
+
+	p.kill()
+	if !d.waitUntil(2*time.Second, func() bool { return d.Stats().Lost }) {
+		t.Fatal("the loss was not noticed")
+	}
+	time.Sleep(200 * time.Millisecond)
+	ticks, a, at := processTicks(t), d.Stats(), time.Now()
+	time.Sleep(2 * time.Second)
+	b := d.Stats()
+	if got, want := float64(b.Frames-a.Frames), time.Since(at).Seconds()*48000; math.Abs(got-want) > 4000 {
+		t.Errorf("while the device was away %.0f frames were rendered in the time of %.0f", got, want)
+	}
+	if used := processTicks(t) - ticks; used > 60 {
+		t.Errorf("%d %% of a core used while the device was away: something spins", used/2)
+	}
+	// The clock of the music has gone on through the loss, in time.
+	if got, want := d.Now()-first, time.Since(began).Seconds()*48000; math.Abs(got-want) > 4800 {
+		t.Errorf("the clock went on by %.0f frames in the time of %.0f", got, want)
+	}
+
+	p.start(t)
+	back := time.Now()
+	if !d.waitUntil(5*time.Second, func() bool { s := d.Stats(); return !s.Lost && s.Callbacks > before.Callbacks+5 }) {
+		t.Fatalf("the device did not come back: %+v", d.Stats())
+	}
+	after := time.Since(back)
+	t.Logf("back %s after the server answered; hanging %d", after, d.hanging.Load())
+	if after > time.Second {
+		t.Errorf("back after %s, want within 1 s", after)
+	}
+	c := startCapture(t, 8, "parec", "-d", "cv8.monitor", "--format=float32le", "--channels=8", "--rate=48000",
+		"--channel-map=front-left,front-left-of-center,front-center,front-right,front-right-of-center,rear-center,aux0,aux1")
+	ticks = processTicks(t)
+	time.Sleep(2 * time.Second)
+	c.stop()
+	checkRamp(t, c.frames(), 12000)
+	if used := processTicks(t) - ticks; used > 80 {
+		t.Errorf("%d %% of a core used after the return: something spins", used/2)
+	}
+	if s := d.Stats(); s.Reopens != 1 {
+		t.Errorf("%d reopenings counted", s.Reopens)
+	}
+	t.Logf("%+v", d.Stats())
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The recording has no seam.
+	w, err := ReadWAV(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := uint64(w.Channels[0][0]*(1<<20)) - 1
+	for f := 0; f < w.Frames()-20000; f++ {
+		if got, want := w.Channels[5][f], rampValue(base+uint64(f), 5); got != want {
+			t.Fatalf("recording, frame %d of %d: %g, want %g", f, w.Frames(), got, want)
+		}
+	}
+	if s := float64(w.Frames()) / 48000; s < 5 {
+		t.Errorf("the recording has %.1f s", s)
+	}
+}
+
+func startJACK(t *testing.T, period int) {
+	t.Helper()
+	need(t, "jackd", "jack_wait", "jack_rec")
+	name := fmt.Sprintf("ks%d", os.Getpid())
+	t.Setenv("JACK_DEFAULT_SERVER", name)
+	t.Setenv("JACK_NO_AUDIO_RESERVATION", "1")
+	t.Setenv("JACK_NO_START_SERVER", "1")
+	var log bytes.Buffer
+	cmd := exec.Command("jackd", "-n", name, "-R", "-P", "60", "-S", "-d", "dummy", "-r", "48000", "-p", fmt.Sprint(period), "-C", "8", "-P", "8")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		timer := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		timer.Stop()
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := exec.CommandContext(ctx, "jack_wait", "-s", name, "-w", "-t", "8").Run(); err != nil {
+		t.Fatalf("jackd does not come up: %v\n%s", err, log.String())
+	}
+}
+
+func TestJACKIsBitExact(t *testing.T) {
+	startJACK(t, 128)
+	d := openPeer(t, Settings{Backend: "jack", Channels: 8, Period: 128, Depth: 16, FullScale: 4}, &ramp{volts: 4})
+	out, err := exec.Command("jack_lsp").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ports []string
+	for _, l := range strings.Fields(string(out)) {
+		if strings.HasPrefix(l, "k8s-synth:") {
+			ports = append(ports, l)
+		}
+	}
+	if len(ports) != 8 {
+		t.Fatalf("ports: %s", out)
+	}
+	// jack_rec writes 24-bit integers, exactly what the ramp's steps of 2^-20 fit in.
+	file := filepath.Join(t.TempDir(), "jack.wav")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if out, err := exec.CommandContext(ctx, "jack_rec", append([]string{"-f", file, "-d", "2", "-b", "24"}, ports...)...).CombinedOutput(); err != nil {
+		t.Fatalf("jack_rec: %v\n%s", err, out)
+	}
+	t.Logf("%+v", d.Stats())
+	w, err := ReadWAV(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames := make([][]float32, w.Frames())
+	for i := range frames {
+		frames[i] = make([]float32, len(w.Channels))
+		for c := range w.Channels {
+			frames[i][c] = w.Channels[c][i]
+		}
+	}
+	checkRamp(t, frames, 12000)
+	t0 := time.Now()
+	if err := d.Close(); err != nil || time.Since(t0) > 2*time.Second {
+		t.Errorf("closing took %s: %v", time.Since(t0), err)
+	}
+}
+
+func TestDevicesListsPulseAudio(t *testing.T) {
+	startPulse(t)
+	list, unavailable := Devices()
+	for _, d := range list {
+		t.Logf("%+v", d.Name)
+		if d.Backend == "pulse" && d.ID == "cv8" {
+			if d.Channels != 8 || len(d.Rates) != 1 || d.Rates[0] != 48000 || !d.Default {
+				t.Errorf("%+v", d)
+			}
+			return
+		}
+	}
+	t.Errorf("cv8 is not listed: %+v; unavailable: %v", list, unavailable)
+}
