@@ -1,0 +1,11 @@
+// Package mapping is the routing between hands, clusters and the rack: what
+// an address means, where the status of the cluster goes, which topology a
+// patch asks for, and the stream in which the instrument and its neighbours
+// speak. It stands above instrument and below kube, hardware and scenes; it
+// opens no socket and no port, and nothing here knows client-go.
+//
+// A Rack is the control side of one Engine: it owns the patch, takes changes
+// by address, brings transitions home through a Board, and says which
+// Topology the cluster should hold. It belongs to one goroutine, live or
+// offline, so that a take sounds as it did when it was played.
+package mapping

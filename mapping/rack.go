@@ -1,0 +1,390 @@
+package mapping
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/k8s-synth/k8s-synth/instrument"
+)
+
+// Errors that a surface tells apart.
+var (
+	// ErrNoAddress says that nothing has that address.
+	ErrNoAddress = errors.New("no such address")
+	// ErrReadOnly says that an address cannot be written to.
+	ErrReadOnly = errors.New("read only")
+	// ErrRange says that a value is not one that the address takes.
+	ErrRange = errors.New("out of range")
+)
+
+// Config sets up a Rack.
+type Config struct {
+	SampleRate float64 // Hz
+	Channels   int     // of the audio device
+	Seed       uint64
+	// Storm is how many events of one gesture a second are struck singly;
+	// more become the density of the cloud.
+	Storm float64
+	// Embedded tells that the control plane is our own, so that its boot is
+	// shown stage by stage.
+	Embedded bool
+	// Namespace is where the topology's objects live.
+	Namespace string
+	Scene     string
+}
+
+// Rack is the control side of one Engine. All its methods belong to one
+// goroutine.
+type Rack struct {
+	// Engine is rendered by the audio thread.
+	Engine *instrument.Engine
+	// Changed, if set, is told of every address whose value changed, and by
+	// which source; an empty source is the instrument itself.
+	Changed func(a Address, value float64, word string, source string)
+	// Acted, if set, is told of actions that jacks ask of the cluster.
+	Acted func(Action)
+	// Rewired, if set, is told when the patch has other modules than before,
+	// so that addresses came or went.
+	Rewired func()
+
+	cfg        Config
+	compiler   *instrument.Compiler
+	board      *Board
+	patch      *instrument.Patch
+	members    []Member
+	byAddress  map[Address]int
+	byHandle   map[uint32]instrument.ModuleID
+	inputs     map[Address]float64
+	volts      []float32 // of outputs, as last reported
+	gates      map[Address]bool
+	restarts   map[string]int
+	wishes     map[string]int
+	backlog    []instrument.Event
+	meters     instrument.Meters
+	generation int64
+	dirty      bool
+}
+
+// NewRack returns a Rack with an empty patch and a silent engine.
+func NewRack(cfg Config) *Rack {
+	r := &Rack{cfg: cfg, Engine: instrument.NewEngine(cfg.SampleRate, cfg.Channels),
+		compiler: instrument.NewCompiler(cfg.SampleRate, cfg.Seed), patch: &instrument.Patch{},
+		gates: map[Address]bool{}, restarts: map[string]int{}, wishes: map[string]int{}, inputs: map[Address]float64{}}
+	r.board = newBoard(cfg.SampleRate, cfg.Storm, cfg.Embedded, r.send)
+	return r
+}
+
+// Load makes a patch the one that is played. If it is not valid it is
+// refused, and the last one goes on.
+func (r *Rack) Load(p *instrument.Patch) error {
+	plan, err := r.compiler.Compile(p, r.meters.Settled)
+	if err != nil {
+		return err
+	}
+	r.patch = p.Clone()
+	r.members = Members(r.patch)
+	r.byAddress = make(map[Address]int, len(r.members))
+	r.byHandle = map[uint32]instrument.ModuleID{}
+	outputs := 0
+	for i, m := range r.members {
+		r.byAddress[m.Address] = i
+		r.byHandle[r.compiler.Handle(m.module)] = m.module
+		if m.Kind == MemberOutput {
+			outputs++
+		}
+	}
+	r.volts = make([]float32, outputs)
+	r.Engine.Adopt(plan)
+	for i := range r.patch.Modules {
+		m := &r.patch.Modules[i]
+		if m.ID.Kind() == KindDeployment {
+			if _, ok := r.wishes[m.ID.Name()]; !ok {
+				r.wish(m.ID.Name(), int(m.Value("replicas")), 0)
+			}
+		}
+	}
+	r.board.wire(r.patch, r.compiler.Handle, 0)
+	r.dirty = true
+	if r.Rewired != nil {
+		r.Rewired()
+	}
+	return nil
+}
+
+// Patch returns the patch that is played; it must not be changed.
+func (r *Rack) Patch() *instrument.Patch { return r.patch }
+
+// Members returns everything addressable; the slice must not be changed.
+func (r *Rack) Members() []Member { return r.members }
+
+// Member returns what an address leads to.
+func (r *Rack) Member(a Address) (*Member, error) {
+	i, ok := r.byAddress[a]
+	if !ok {
+		return nil, r.noAddress(a)
+	}
+	return &r.members[i], nil
+}
+
+// noAddress says what was expected in place of an unknown address.
+func (r *Rack) noAddress(a Address) error {
+	id, member, err := a.Split()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoAddress, err)
+	}
+	m := r.patch.Module(id)
+	if m == nil {
+		var ids []string
+		for i := range r.patch.Modules {
+			ids = append(ids, string(r.patch.Modules[i].ID))
+		}
+		return fmt.Errorf("%w: the patch has no module %s; it has %s", ErrNoAddress, id, strings.Join(ids, ", "))
+	}
+	s := m.Spec()
+	var names []string
+	for _, p := range s.Params {
+		names = append(names, p.Name)
+	}
+	for _, j := range slices.Concat(s.Inputs, s.Outputs) {
+		names = append(names, j.Name)
+	}
+	return fmt.Errorf("%w: %s has no %q; it has %s", ErrNoAddress, id, member, strings.Join(names, ", "))
+}
+
+// Set turns a knob, writes a word, or puts volts on an input jack. Frame is
+// when, 0 at once; source is who did it, so that it is not told of its own
+// doing.
+func (r *Rack) Set(a Address, value float64, word string, source string, frame int64) error {
+	m, err := r.Member(a)
+	if err != nil {
+		return err
+	}
+	switch m.Kind {
+	case MemberOutput:
+		return fmt.Errorf("%s is an output jack: %w", a, ErrReadOnly)
+	case MemberText:
+		if word == "" || strings.ContainsAny(word, " \t\n") {
+			return fmt.Errorf("%s takes a word without blanks, got %q: %w", a, word, ErrRange)
+		}
+		mod := r.patch.Module(m.module)
+		if mod.Text == nil {
+			mod.Text = map[string]string{}
+		}
+		if mod.Text[m.Param.Name] == word {
+			return nil
+		}
+		mod.Text[m.Param.Name] = word
+	case MemberParam:
+		if word != "" {
+			if len(m.Param.Choices) == 0 {
+				return fmt.Errorf("%s is %s, got %q: %w", a, m.Param.Range(), word, ErrRange)
+			}
+			if value, err = m.Param.Choice(word); err != nil {
+				return fmt.Errorf("%s: %w: %w", a, err, ErrRange)
+			}
+		}
+		if err := m.Param.Check(value); err != nil {
+			return fmt.Errorf("%s: %w: %w", a, err, ErrRange)
+		}
+		mod := r.patch.Module(m.module)
+		if mod.Value(m.Param.Name) == value {
+			return nil
+		}
+		if mod.Params == nil {
+			mod.Params = map[string]float64{}
+		}
+		mod.Params[m.Param.Name] = value
+		r.send(instrument.Event{Kind: instrument.EventParam, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
+	case MemberInput:
+		if word != "" || math.IsNaN(value) || value < -12 || value > 12 {
+			return fmt.Errorf("%s takes −12 … 12 V: %w", a, ErrRange)
+		}
+		for _, c := range r.patch.Cables {
+			if c.To.Module == m.module && c.To.Jack == m.Jack.Name {
+				return fmt.Errorf("%s holds a cable from %s; pull it first: %w", a, c.From, ErrReadOnly)
+			}
+		}
+		r.inputs[a] = value
+		r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
+	}
+	if m.Param != nil && m.Param.Cluster {
+		r.dirty = true
+	}
+	r.changed(a, value, word, source)
+	return nil
+}
+
+// Value returns what an address reads: a param's position, a word, or volts.
+func (r *Rack) Value(a Address) (value float64, word string, err error) {
+	m, err := r.Member(a)
+	if err != nil {
+		return 0, "", err
+	}
+	switch m.Kind {
+	case MemberText:
+		return 0, r.patch.Module(m.module).Word(m.Param.Name), nil
+	case MemberParam:
+		return r.patch.Module(m.module).Value(m.Param.Name), "", nil
+	case MemberInput:
+		if r.gates[a] {
+			return instrument.GateVolts, "", nil
+		}
+		if v, ok := r.inputs[a]; ok {
+			return v, "", nil
+		}
+		return float64(m.Jack.Normal), "", nil
+	}
+	return float64(r.volts[m.meter]), "", nil
+}
+
+func (r *Rack) changed(a Address, value float64, word, source string) {
+	if r.Changed != nil {
+		r.Changed(a, value, word, source)
+	}
+}
+
+// Apply takes one transition of the cluster, to be heard at a frame.
+func (r *Rack) Apply(t Transition, frame int64) { r.board.apply(t, frame) }
+
+// Fade starts the master fade: in after a start, out before an end. It takes
+// 50 ms.
+func (r *Rack) Fade(in bool) {
+	k := instrument.EventFadeOut
+	if in {
+		k = instrument.EventFadeIn
+	}
+	r.send(instrument.Event{Kind: k})
+}
+
+// Panic silences every module and lowers every gate at once; levels that the
+// cluster holds come back with the next change of its state.
+func (r *Rack) Panic() { r.send(instrument.Event{Kind: instrument.EventPanic}) }
+
+// send queues an event for the engine. What finds no room waits its turn, so
+// that no falling gate is lost.
+func (r *Rack) send(e instrument.Event) {
+	if len(r.backlog) > 0 || !r.Engine.Inbox.Push(e) {
+		r.backlog = append(r.backlog, e)
+	}
+}
+
+// Pump moves what waits between the engine and the control side; call it a
+// hundred times a second or more. Frame is the engine's present.
+func (r *Rack) Pump(frame int64) {
+	n := 0
+	for n < len(r.backlog) && r.Engine.Inbox.Push(r.backlog[n]) {
+		n++
+	}
+	r.backlog = slices.Delete(r.backlog, 0, n)
+	var e instrument.Event
+	for r.Engine.Outbox.Pop(&e) {
+		id, ok := r.byHandle[e.Module]
+		if !ok {
+			continue
+		}
+		switch e.Kind {
+		case instrument.EventWish:
+			r.wish(id.Name(), int(e.Value), e.Frame)
+		case instrument.EventGate:
+			r.gate(id, int(e.Index), e.Value > 0)
+		}
+	}
+	if m, fresh := r.Engine.Meters.Load(); fresh {
+		r.meters = *m
+		for i := range r.members {
+			mb := &r.members[i]
+			if mb.Kind != MemberOutput || mb.meter >= len(m.Volts) {
+				continue
+			}
+			// A centivolt is as fine as a panel shows.
+			if v := m.Volts[mb.meter]; math.Abs(float64(v-r.volts[mb.meter])) >= 0.01 {
+				r.volts[mb.meter] = v
+				r.changed(mb.Address, float64(v), "", "")
+			}
+		}
+	}
+	r.board.tick(frame)
+}
+
+// wish takes what knob and CV of a Deployment came to.
+func (r *Rack) wish(name string, n int, frame int64) {
+	if old, ok := r.wishes[name]; ok && old == n {
+		return
+	}
+	r.wishes[name] = n
+	r.board.wished(name, n, frame)
+	r.dirty = true
+}
+
+// gate takes the edge of a watched input.
+func (r *Rack) gate(id instrument.ModuleID, input int, high bool) {
+	spec := instrument.Spec(id.Kind())
+	name := spec.Inputs[input].Name
+	a := AddressOf(id, name)
+	r.gates[a] = high
+	switch {
+	case id.Kind() == KindDeployment && name == "restart" && high:
+		r.restarts[id.Name()]++
+		r.dirty = true
+	case id.Kind() == KindPod && name == "lifecycle":
+		r.dirty = true
+	case id.Kind() == KindEtcd && name == "write" && high && r.Acted != nil:
+		r.Acted(Action{Verb: VerbWrite, Object: Object{Kind: KindEtcd, Name: id.Name()}})
+	}
+	r.changed(a, float64(gateVolts(high)), "", "")
+}
+
+// Topology returns the topology that the cluster should hold, and whether it
+// differs from the one that the last call returned.
+func (r *Rack) Topology() (Topology, bool) {
+	changed := r.dirty
+	if changed {
+		r.generation++
+		r.dirty = false
+	}
+	t := topologyOf(r.patch, r.wishes, r.restarts, r.gates)
+	t.Generation, t.Namespace, t.Scene = r.generation, r.cfg.Namespace, r.cfg.Scene
+	return t, changed
+}
+
+// Meters returns the engine's last report; it is good until the next Pump.
+func (r *Rack) Meters() *instrument.Meters { return &r.meters }
+
+// Cluster sums up what is known of the cluster.
+func (r *Rack) Cluster() ClusterState {
+	b := r.board
+	s := ClusterState{Reachable: b.reachable, Synced: b.synced, Revision: b.revision, CommitLatency: b.latency, ReconcileLatency: b.reconcile}
+	for name, d := range b.deployments {
+		if len(b.panels[KindDeployment+"/"+name]) > 0 {
+			s.Ready += d.readyPods()
+			s.Desired += d.target()
+		}
+	}
+	s.Pods, s.Nodes, s.Unheard = len(b.pods), len(b.nodes), b.unheard
+	for i, stage := range BootStages {
+		if b.boot[i] {
+			s.Boot = stage
+		}
+	}
+	return s
+}
+
+// ClusterState is a summary of the cluster for a status line.
+type ClusterState struct {
+	Reachable bool   `json:"reachable"`
+	Synced    bool   `json:"synced"`
+	Boot      string `json:"boot,omitempty"` // the furthest stage reached
+	Ready     int    `json:"ready"`
+	Desired   int    `json:"desired"`
+	Pods      int    `json:"pods"`
+	Nodes     int    `json:"nodes"`
+	Revision  int64  `json:"revision"`
+	// CommitLatency and ReconcileLatency are in seconds.
+	CommitLatency    float64 `json:"commitLatency"`
+	ReconcileLatency float64 `json:"reconcileLatency"`
+	// Unheard counts pods for which no voice was free.
+	Unheard uint64 `json:"unheard"`
+}
