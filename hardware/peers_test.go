@@ -146,7 +146,7 @@ func (c *capture) frames() [][]float32 {
 // of the ramp pattern. It fails unless that run holds at least want frames.
 func checkRamp(t *testing.T, frames [][]float32, want int) {
 	t.Helper()
-	best, run := 0, 0
+	best, run, runs, silent := 0, 0, 0, 0
 	var next uint64
 	var seen []float32
 	for _, f := range frames {
@@ -162,13 +162,19 @@ func checkRamp(t *testing.T, frames [][]float32, want int) {
 			}
 			run = 0
 		}
+		if f[0] == 0 {
+			silent++
+		}
 		if ok {
+			if run == 0 {
+				runs++
+			}
 			run++
 			next = (frame + 1) % 4096
 		}
 		best = max(best, run)
 	}
-	t.Logf("%d of %d captured frames in one exact run", best, len(frames))
+	t.Logf("%d of %d captured frames in one exact run; %d runs, %d frames of silence", best, len(frames), runs, silent)
 	if best < want {
 		t.Errorf("longest exact run is %d frames, want %d; first other frame: %v", best, want, seen)
 	}

@@ -57,10 +57,7 @@ func CreateWAV(path string, rate, channels int) (*WAVWriter, error) {
 	w := &WAVWriter{f: f, w: bufio.NewWriterSize(f, 1<<18), rate: rate, channels: channels, saved: time.Now(), limit: math.MaxUint32}
 	h := w.makeHeader()
 	w.header = len(h)
-	if _, err := w.w.Write(h); err == nil {
-		err = w.w.Flush()
-	}
-	if err != nil {
+	if _, err = f.Write(h); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("cannot write %s: %w", path, err)
 	}
