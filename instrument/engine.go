@@ -120,10 +120,15 @@ func (e *Engine) Render(out, in [][]float32) {
 				n = min(n, int(min(d, BlockSize)))
 				break
 			}
+			e.pendingAt++
+			if e.early(ev) {
+				ev.Frame = e.frame + int64(max(e.fadeLeft, 1))
+				e.insert(ev)
+				continue
+			}
 			if ev.Frame != 0 && ev.Frame < e.frame {
 				e.late++
 			}
-			e.pendingAt++
 			e.apply(ev)
 		}
 		if e.fadeLeft > 0 {
@@ -167,31 +172,42 @@ func (e *Engine) take(p *Plan) {
 func (e *Engine) collect() {
 	var ev Event
 	for e.Inbox.Pop(&ev) {
-		if len(e.pending) == cap(e.pending) {
-			n := copy(e.pending, e.pending[e.pendingAt:])
-			e.pending, e.pendingAt = e.pending[:n], 0
-		}
-		if len(e.pending)-e.pendingAt >= pendingSize {
-			// Better early than never: a gate that falls must fall.
-			e.overflow++
-			e.apply(e.pending[e.pendingAt])
-			e.pendingAt++
-			if len(e.pending) == cap(e.pending) {
-				n := copy(e.pending, e.pending[e.pendingAt:])
-				e.pending, e.pendingAt = e.pending[:n], 0
-			}
-		}
-		i := len(e.pending)
-		e.pending = e.pending[:i+1]
-		for i > e.pendingAt && e.pending[i-1].Frame > ev.Frame {
-			e.pending[i] = e.pending[i-1]
-			i--
-		}
-		e.pending[i] = ev
+		e.insert(ev)
 	}
 	if e.pendingAt == len(e.pending) {
 		e.pending, e.pendingAt = e.pending[:0], 0
 	}
+}
+
+// insert puts an event in its place among those that wait. Audio thread.
+func (e *Engine) insert(ev Event) {
+	if len(e.pending)-e.pendingAt >= pendingSize {
+		// Better early than never: a gate that falls must fall.
+		e.overflow++
+		e.apply(e.pending[e.pendingAt])
+		e.pendingAt++
+	}
+	if len(e.pending) == cap(e.pending) {
+		n := copy(e.pending, e.pending[e.pendingAt:])
+		e.pending, e.pendingAt = e.pending[:n], 0
+	}
+	i := len(e.pending)
+	e.pending = e.pending[:i+1]
+	for i > e.pendingAt && e.pending[i-1].Frame > ev.Frame {
+		e.pending[i] = e.pending[i-1]
+		i--
+	}
+	e.pending[i] = ev
+}
+
+// early tells whether an event is for a module of a plan that was handed over
+// but not yet taken up. Audio thread.
+func (e *Engine) early(ev Event) bool {
+	if ev.Kind >= EventPanic || (e.plan != nil && int(ev.Module) < len(e.plan.byHandle)) {
+		return false
+	}
+	p := e.next.Load()
+	return p != e.plan && int(ev.Module) < len(p.byHandle)
 }
 
 // apply does what an event says. Audio thread.

@@ -84,6 +84,7 @@ func (r *Rack) Load(p *instrument.Patch) error {
 	if err != nil {
 		return err
 	}
+	old := r.patch
 	r.patch = p.Clone()
 	r.members = Members(r.patch)
 	r.byAddress = make(map[Address]int, len(r.members))
@@ -100,6 +101,14 @@ func (r *Rack) Load(p *instrument.Patch) error {
 	r.Engine.Adopt(plan)
 	for i := range r.patch.Modules {
 		m := &r.patch.Modules[i]
+		if was := old.Module(m.ID); was != nil {
+			// A module that stays keeps its node; its knobs move to the new patch's.
+			for k, ps := range m.Spec().Params {
+				if v := m.Value(ps.Name); !ps.Text && v != was.Value(ps.Name) {
+					r.send(instrument.Event{Kind: instrument.EventParam, Module: r.compiler.Handle(m.ID), Index: uint8(k), Value: float32(v)})
+				}
+			}
+		}
 		if m.ID.Kind() == KindDeployment {
 			if _, ok := r.wishes[m.ID.Name()]; !ok {
 				r.wish(m.ID.Name(), int(m.Value("replicas")), 0)
