@@ -3,6 +3,8 @@ package osc
 import (
 	"fmt"
 	"net/netip"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -42,10 +44,8 @@ func dispatchers(tb testing.TB, n int, packet []byte) (ours, theirs func()) {
 		d.Dispatch(p)
 	}
 	for name, f := range map[string]func(){"ours": ours, "theirs": theirs} {
-		if sum = 0; true {
-			f()
-		}
-		if sum == 0 {
+		sum = 0
+		if f(); sum == 0 {
 			tb.Fatalf("%s: the message did not arrive", name)
 		}
 	}
@@ -119,14 +119,60 @@ func BenchmarkEncode(b *testing.B) {
 func BenchmarkMatch(b *testing.B) {
 	for _, c := range [][2]string{{"/deployment/*/replicas", "/deployment/web/replicas"}, {"//replicas", "/deployment/web/replicas"}, {"/deployment/{web,db}/r*s", "/deployment/web/replicas"}} {
 		b.Run(strings.ReplaceAll(c[0], "/", "."), func(b *testing.B) {
+			text := []byte(c[0])
 			b.ReportAllocs()
 			for b.Loop() {
-				p, err := ParsePattern([]byte(c[0]))
+				p, err := ParsePattern(text)
 				if err != nil || !p.Match(c[1]) {
 					b.Fatal(err)
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkDispatchLiblo compares with liblo, which is built for it from
+// testdata where a C compiler and liblo's headers are installed (Debian:
+// liblo-dev). "x" is how many times longer liblo takes.
+func BenchmarkDispatchLiblo(b *testing.B) {
+	program := filepath.Join(b.TempDir(), "liblo_dispatch")
+	if out, err := exec.Command("cc", "-O2", "-o", program, "testdata/liblo_dispatch.c", "-llo").CombinedOutput(); err != nil {
+		b.Skipf("liblo's benchmark does not build (Debian: apt-get install liblo-dev): %v\n%s", err, out)
+	}
+	for _, n := range []int{1, 10, 100} {
+		for _, address := range []string{"/deployment/web000/replicas", "/deployment/*/replicas"} {
+			name, matches := "plain", 1
+			if strings.Contains(address, "*") {
+				name, matches = "pattern", n
+			}
+			b.Run(fmt.Sprintf("addresses=%d/%s", n, name), func(b *testing.B) {
+				ours, _ := dispatchers(b, n, encode(b, address, Int32(5)))
+				const runs = 20000
+				var oursTime, theirsTime float64
+				rounds := 0.0
+				for b.Loop() {
+					start := time.Now()
+					for range runs {
+						ours()
+					}
+					oursTime += float64(time.Since(start).Nanoseconds()) / runs
+					out, err := exec.Command(program, fmt.Sprint(n), address, fmt.Sprint(runs)).Output()
+					if err != nil {
+						b.Fatal(err)
+					}
+					var ns, calls float64
+					if _, err := fmt.Sscan(string(out), &ns, &calls); err != nil || calls != float64(matches) {
+						b.Fatalf("%s: %v calls, want %d (%v)", out, calls, matches, err)
+					}
+					theirsTime += ns
+					rounds++
+				}
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(oursTime/rounds, "ns/ours")
+				b.ReportMetric(theirsTime/rounds, "ns/liblo")
+				b.ReportMetric(theirsTime/oursTime, "x")
+			})
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package osc
 
 import (
+	"math/rand/v2"
 	"regexp"
 	"strings"
 	"testing"
@@ -100,6 +101,8 @@ func TestPatternTimeIsBounded(t *testing.T) {
 		"both":         {"/" + strings.Repeat("*{a,aa}", (MaxAddress-2)/7) + "b", long},
 		"empty":        {"/" + strings.Repeat("{,a}", (MaxAddress-2)/4) + "b", long},
 		"descents":     {strings.Repeat("//a", (MaxAddress-2)/3) + "/b", parts},
+		"one descent":  {"//" + strings.Repeat("a/", MaxAddress/4) + "b", parts},
+		"one star":     {"/*" + strings.Repeat("a", MaxAddress/2) + "b", long},
 		"descents, *":  {strings.Repeat("//*", (MaxAddress-2)/3) + "/b", parts},
 	} {
 		p, err := ParsePattern([]byte(c.pattern))
@@ -191,6 +194,46 @@ func reference(pattern string) *regexp.Regexp {
 	}
 	b.WriteString(`\z`)
 	return regexp.MustCompile(b.String())
+}
+
+// Short patterns of few characters meet short addresses of few characters, so
+// that all the ways to match come up.
+func TestPatternAgainstReference(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	tokens := []string{"/", "/", "//", "a", "b", "a", "*", "?", "[ab]", "[!a]", "[a-b]", "{a,ab}", "{,b}", "{b,ba,bab}"}
+	valid, matched := 0, 0
+	for range 20000 {
+		pattern, address := "/", "/"
+		for range 1 + rng.IntN(7) {
+			pattern += tokens[rng.IntN(len(tokens))]
+		}
+		p, err := ParsePattern([]byte(pattern))
+		if err != nil {
+			continue
+		}
+		valid++
+		r := reference(pattern)
+		for range 20 {
+			address = "/"
+			for range 1 + rng.IntN(7) {
+				address += []string{"a", "b", "a", "b", "/"}[rng.IntN(5)]
+			}
+			if CheckAddress(address) != nil {
+				continue
+			}
+			want := r.MatchString(address)
+			if want {
+				matched++
+			}
+			if got := p.Match(address); got != want {
+				t.Fatalf("%q matches %q: %v, the reference says %v", pattern, address, got, want)
+			}
+		}
+	}
+	if valid < 5000 || matched < 5000 {
+		t.Errorf("%d valid patterns and %d matches, which proves little", valid, matched)
+	}
+	t.Logf("%d patterns, %d matches", valid, matched)
 }
 
 func FuzzPattern(f *testing.F) {

@@ -73,7 +73,8 @@ type ServerConfig struct {
 	Lookahead time.Duration
 }
 
-// Stats counts what a Server has seen since it began.
+// Stats counts what a Server has seen since it began. What the kernel drops
+// because its socket buffer is full does not appear here.
 type Stats struct {
 	Packets   uint64 // datagrams received
 	Messages  uint64 // messages handed to the Handler

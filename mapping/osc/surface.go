@@ -313,6 +313,9 @@ func subscription(from netip.AddrPort, m *Message) (pattern []byte, to netip.Add
 
 func (s *Surface) subscribe(from netip.AddrPort, m *Message) {
 	pattern, to, err := subscription(from, m)
+	if own := s.Addr(); to.Port() == own.Port() && (to.Addr() == own.Addr() || to.Addr().IsLoopback()) {
+		err = errors.New("this is the instrument's own address, expected that of a client")
+	}
 	if err == nil {
 		if pattern == nil {
 			pattern = []byte(everything)

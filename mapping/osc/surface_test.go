@@ -347,7 +347,7 @@ func TestSubscribeNamesAPort(t *testing.T) {
 	r.surface.Notify("/voice/wave", netip.AddrPort{}, String("pulse"))
 	hears.want(`/voice/wave "pulse"`)
 	speaks.silent()
-	for _, args := range [][]Arg{{Int32(0)}, {Int32(70000)}, {String("/a"), String("/b")}, {Nil()}, {String("/[")}} {
+	for _, args := range [][]Arg{{Int32(int32(r.surface.Addr().Port()))}, {Int32(0)}, {Int32(70000)}, {String("/a"), String("/b")}, {Nil()}, {String("/[")}} {
 		speaks.send("/subscribe", args...)
 		if got := speaks.get(5 * time.Second); !strings.HasPrefix(got, `/error "/subscribe"`) || !strings.Contains(got, "expected") {
 			t.Errorf("%v: %q", args, got)
@@ -422,6 +422,29 @@ func TestSubscribersExpireUnlessStatic(t *testing.T) {
 		if err := f.subscribe(addr(9), addr(9), p, false, now); (err != nil) != (i == maxPatterns) {
 			t.Errorf("pattern %d: %v", i, err)
 		}
+	}
+}
+
+// A Get that panics loses its own value, not the feedback.
+func TestGetPanicIsSurvived(t *testing.T) {
+	l := &logs{}
+	r := openRack(t, Config{Logger: slog.New(l)})
+	faulty := Node{Address: "/a", Tags: "i", Access: Read, Get: func([]Arg) []Arg { panic("on purpose") }}
+	if err := r.surface.Replace(append(r.nodes(), faulty)); err != nil {
+		t.Fatal(err)
+	}
+	c := r.client(t)
+	c.send("/subscribe", String("/a"))
+	c.send("/a")
+	c.send("/voice/on")
+	c.want("/voice/on false")
+	c.send("/unsubscribe")
+	c.send("/subscribe", String("/voice/wave"))
+	c.want(`/voice/wave ""`)
+	r.surface.Notify("/voice/wave", netip.AddrPort{}, String("saw"))
+	c.want(`/voice/wave "saw"`)
+	if lines := strings.Join(l.all(), "\n"); !strings.Contains(lines, "on purpose") {
+		t.Errorf("log: %s", lines)
 	}
 }
 
