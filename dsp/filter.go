@@ -89,6 +89,13 @@ const (
 	// svfLeastDamping keeps an unsaturated filter from oscillating for ever:
 	// a Q of 200.
 	svfLeastDamping = 0.005
+	// svfOscillation is the damping at full resonance of a saturating filter:
+	// negative, so that it sings up from nothing within some cycles, and
+	// svfBend is how fast damping grows with the square of the band-pass in
+	// volts. A sine of amplitude A sees k + ¾·bend·A² on average, which is 0
+	// at AudioPeak.
+	svfOscillation = -0.1
+	svfBend        = -svfOscillation / (0.75 * AudioPeak * AudioPeak)
 	// svfStateBound in volts is far above any musical level; it catches
 	// what a full-scale sine at the peak of the highest resonance builds up.
 	svfStateBound = 10000
@@ -104,9 +111,8 @@ func (f *SVF) Init(sampleRate float64) {
 // Reset forgets the past.
 func (f *SVF) Reset() { f.band, f.low = 0, 0 }
 
-// SetSaturating bends the band-pass integrator softly at AudioPeak, so that
-// resonance sings instead of growing, and lets full resonance oscillate by
-// itself at about that level.
+// SetSaturating makes damping grow with the level, so that resonance sings
+// instead of growing, and lets full resonance oscillate by itself at AudioPeak.
 //
 // Audio thread.
 func (f *SVF) SetSaturating(on bool) {
@@ -138,16 +144,12 @@ func (f *SVF) SetQ(q float32) {
 }
 
 func (f *SVF) setDamping(k float32) {
-	least := float32(svfLeastDamping)
 	if f.saturating {
-		// Slightly negative: the bend of the integrator takes what the
-		// resonance gives.
-		least = -svfLeastDamping
-		if k < 0.01 {
-			k = least
-		}
+		// From a Q of 0.5 all the way to oscillation.
+		f.k = 2 - (2-k)*(2-svfOscillation)/2
+	} else {
+		f.k = max(k, svfLeastDamping)
 	}
-	f.k = max(k, least)
 	f.update()
 }
 
@@ -191,14 +193,18 @@ func tanApprox(x float32) float32 {
 // Audio thread.
 func (f *SVF) Next(in float32) (low, band, high float32) {
 	in = Finite(in)
+	k := f.k
+	if f.saturating {
+		k += svfBend * f.band * f.band
+		f.a1 = 1 / (1 + f.g*(f.g+k))
+		f.a2 = f.g * f.a1
+		f.a3 = f.g * f.a2
+	}
 	v3 := in - f.low
 	band = f.a1*f.band + f.a2*v3
 	low = f.low + f.a2*f.band + f.a3*v3
-	high = in - f.k*band - low
+	high = in - k*band - low
 	b, l := 2*band-f.band, 2*low-f.low
-	if f.saturating {
-		b = saturateState(b)
-	}
 	if !(b < svfStateBound && b > -svfStateBound && l < svfStateBound && l > -svfStateBound) {
 		b, l = 0, 0
 	}
@@ -231,10 +237,6 @@ func (f *SVF) HighPass(in float32) float32 { _, _, high := f.Next(in); return hi
 //
 // Audio thread.
 func (f *SVF) Notch(in float32) float32 { low, _, high := f.Next(in); return low + high }
-
-// saturateState leaves small states alone (its bend is cubic) and bounds large
-// ones to twice AudioPeak.
-func saturateState(v float32) float32 { return 2 * AudioPeak * rationalTanh(v/(2*AudioPeak)) }
 
 // rationalTanh is the Padé approximation x(27+x²)/(27+9x²) of the hyperbolic
 // tangent; it meets ±1 with slope 0 at ±3, where it is cut.

@@ -339,37 +339,44 @@ func (o *Oscillator) HardSync(ago float32) {
 		ago = 0
 	}
 	ago = min(ago, 1)
-	old := o.phase
-	o.phase = uint32(int64(float32(o.increment) * ago))
-	var v float32
+	old, since := o.phase, uint32(int64(float32(o.increment)*ago))
+	o.phase = since
 	// Next has already counted its sample, residuals start one slot back.
 	o.next--
+	slope := AudioPeak * float32(o.increment) * (1.0 / (1 << 32)) // volts per cycle, per sample
+	var v, jump float32
 	switch o.shape {
 	case Saw:
 		v = AudioPeak * sawAt(o.phase)
+		jump = v - o.last
 	case Pulse:
 		o.high = o.phase < o.width
 		v = -AudioPeak
 		if o.high {
 			v = AudioPeak
 		}
+		jump = v - o.last
 	case Triangle:
+		// The slope may change as well, so the step is that at the moment
+		// of the sync, not that at the sample after it.
 		v = AudioPeak * triangleAt(o.phase)
-		if old >= 1<<31 && o.increment > 0 {
-			// It was falling and now rises.
-			o.corner(o.increment, 1, o.phase)
+		jump = AudioPeak * (triangleAt(0) - triangleAt(old-since))
+		if old >= 1<<31 {
+			o.residual(&blampTable, 8*slope, ago)
 		}
 	case SineWave:
 		v = AudioPeak * sineAt(o.phase)
+		jump = -AudioPeak * sineAt(old-since)
+		o.residual(&blampTable, 2*math.Pi*slope*(1-sineAt(old-since+1<<30)), ago)
 	}
-	if d := v - o.last; d != 0 {
-		i := o.next & (blepTaps - 1)
-		o.slots[(i+OscillatorLatency)&(blepTaps-1)] += d
-		o.step(d, ago)
-		// The slot that Next has emptied belongs to the far end now; what
-		// the residual put there (its first, smallest tap) is dropped.
-		o.slots[i] = 0
+	i := o.next & (blepTaps - 1)
+	o.slots[(i+OscillatorLatency)&(blepTaps-1)] += v - o.last
+	if jump != 0 {
+		o.step(jump, ago)
 	}
+	// The slot that Next has emptied belongs to the far end now; what the
+	// residuals put there (their first, smallest tap) is dropped.
+	o.slots[i] = 0
 	o.next++
 	o.last = v
 }
@@ -388,8 +395,9 @@ func triangleAt(phase uint32) float32 {
 	return float32(int32(folded^1<<31)) * (1.0 / (1 << 31))
 }
 
-// sineAt is the sine of a phase where 2^32 is a cycle, by a polynomial of
-// degree 9 on a quarter cycle; its error is below 2e-7.
+// sineAt is the sine of a phase where 2^32 is a cycle, by the polynomial of
+// degree 9 on a quarter cycle from Hastings, Approximations for Digital
+// Computers (1955), sheet 16; with float32 its error is below 2e-7.
 func sineAt(phase uint32) float32 {
 	// Fold to ±a quarter cycle: where the two top bits differ, mirror.
 	q := phase
@@ -398,7 +406,7 @@ func sineAt(phase uint32) float32 {
 	}
 	x := float32(int32(q)) * (1.0 / (1 << 30))
 	y := x * x
-	return x * (1.5707963 + y*(-0.6459641+y*(0.07969262+y*(-0.004681754+y*0.00016044118))))
+	return x * (1.57079631847 + y*(-0.64596371106+y*(0.07968967928+y*(-0.00467376557+y*0.00015148419))))
 }
 
 // Sine is a cheap sine oscillator, ±5 V, for vibrato, operators and drones.

@@ -38,8 +38,8 @@ type reverbShape struct {
 // other through a Hadamard matrix, after Jot and Chaigne, "Digital delay
 // networks for designing artificial reverberators" (AES 90, 1991). Every line
 // loses what its length asks, at low and at high frequencies, so that the
-// decay times hold exactly. It has no random part: equal input gives equal
-// output.
+// decay times hold within a few per cent. It has no random part: equal input
+// gives equal output.
 type Reverb struct {
 	sampleRate float64
 	lines      [reverbLines][]float32
@@ -254,8 +254,11 @@ func (r *Reverb) Next(left, right float32) (float32, float32) {
 		r.damped[i] = flush(v + (r.damped[i]-v)*r.now.pole[i])
 		x[i] = r.damped[i] * r.now.gain[i]
 	}
-	wetL := x[0] - x[2] + x[4] - x[6]
-	wetR := x[1] - x[3] + x[5] - x[7]
+	// Heard before the gain of the pass, so that the level does not depend on
+	// the decay time.
+	d := &r.damped
+	wetL := d[0] - d[2] + d[4] - d[6]
+	wetR := d[1] - d[3] + d[5] - d[7]
 
 	// Hadamard matrix as a butterfly; 1/√8 makes it lossless.
 	for _, span := range [3]int{1, 2, 4} {
