@@ -1,9 +1,7 @@
 package cluster
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -90,7 +88,7 @@ func (c *child) once(ctx context.Context) error {
 		return err
 	}
 	var logs sync.WaitGroup
-	logs.Go(func() { c.copyLog(r) })
+	logs.Go(func() { io.Copy(c.output(), r) })
 	if err := writeFile(c.pidFile, fmt.Appendf(nil, "%d %s\n", cmd.Process.Pid, c.path)); err != nil {
 		c.log.Warn("a child process could outlive this one", "child", filepath.Base(c.path), "error", err)
 	}
@@ -119,46 +117,27 @@ func (c *child) once(ctx context.Context) error {
 	return err
 }
 
-// copyLog passes the program's log on and watches it for its controllers'
-// starts: there is no other sign that their informers have synced.
-func (c *child) copyLog(r io.Reader) {
+// output returns the writer for the program's log. The log is also the only
+// sign that the program's controllers have their informers' first lists.
+func (c *child) output() io.Writer {
 	starting, working := 0, 0
-	s := bufio.NewScanner(r)
-	s.Buffer(make([]byte, 64<<10), 4<<20)
-	for s.Scan() {
-		var line struct {
-			Level  string `json:"level"`
-			Msg    string `json:"msg"`
-			Error  string `json:"error"`
-			Logger string `json:"controller"`
-		}
-		level := slog.LevelWarn // what is not a log line is a panic or a complaint
-		text := s.Text()
-		if json.Unmarshal(s.Bytes(), &line) == nil && line.Msg != "" {
-			level = logLevel(line.Level)
-			switch line.Msg {
+	return &jsonLog{
+		log:     c.log.With("component", filepath.Base(c.path)),
+		verbose: c.verbose,
+		// Its errors are conflicts and the like, which it tries again, and
+		// those of syntheses, which the composition's status tells.
+		least: slog.LevelError + 1,
+		seen: func(message string) {
+			switch message {
 			case "Starting Controller":
 				starting++
 			case "Starting workers":
-				working++
-				if working == starting && c.ready != nil {
+				if working++; working == starting && c.ready != nil {
 					c.ready()
-					c.ready = nil
 				}
 			}
-			text = line.Msg
-			if line.Error != "" {
-				text += ": " + line.Error
-			}
-		}
-		// Conflicts and the like are retried, and are not for the player.
-		if c.verbose || level >= slog.LevelWarn && line.Msg == "" {
-			c.log.Log(context.Background(), level, text, "child", filepath.Base(c.path))
-		} else if level >= slog.LevelWarn {
-			c.log.Debug(text, "child", filepath.Base(c.path))
-		}
+		},
 	}
-	io.Copy(io.Discard, r)
 }
 
 // endOrphans kills the children that a predecessor in this state directory

@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,8 +17,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-	"k8s.io/component-base/metrics/legacyregistry"
-	"k8s.io/klog/v2"
 
 	"github.com/k8s-synth/k8s-synth/kube/cluster/paths"
 	"github.com/k8s-synth/k8s-synth/kube/eno"
@@ -182,7 +179,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 		}
 		bin = filepath.Dir(exe)
 	}
-	routeKlog(c.config.Verbose)
+	routeLogs(c.log, c.config.Verbose)
 	// Garbage is cheap while the heap grows to its size anyway.
 	debug.SetGCPercent(200)
 
@@ -220,7 +217,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 	config.QPS, config.Burst = -1, 0 // no limit of the client's own
 	c.reached(mapping.BootStarted)
 
-	c.store, err = startEtcd(ctx, c.state.Etcd(), !c.config.Ephemeral, zapLogger(c.config.Verbose))
+	c.store, err = startEtcd(ctx, c.state.Etcd(), !c.config.Ephemeral, c.log, c.config.Verbose)
 	if err != nil {
 		listener.Close()
 		return err
@@ -303,13 +300,14 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 	kubeconfig := c.state.Kubeconfig()
 
 	step(func() error {
-		// It looks for health once a second, so it is started when that is
-		// there.
+		// They look for health once a second, so they are started when that
+		// is there.
 		if err := after(healthy); err != nil {
 			return err
 		}
-		c.clients.Go(func() { c.fail(runControllerManager(run, kubeconfig, creds)) })
-		if err := poll(ctx, 50*time.Millisecond, controllersRun); err != nil {
+		ready := make(chan struct{})
+		c.clients.Go(func() { c.fail(runControllerManager(run, kubeconfig, creds, func() { close(ready) })) })
+		if err := after(ready); err != nil {
 			return fmt.Errorf("controllers do not start: %w", err)
 		}
 		c.reached(mapping.BootControllers)
@@ -338,7 +336,7 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 		if err != nil {
 			return err
 		}
-		if err := startKWOK(run, user("kwok"), kwokClient, c.config.Verbose); err != nil {
+		if err := startKWOK(run, user("kwok"), kwokClient, c.log, c.config.Verbose); err != nil {
 			return err
 		}
 		if err := waitForNodes(ctx, client, c.config.Nodes); err != nil {
@@ -387,27 +385,6 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 	})
 	wg.Wait()
 	return context.Cause(ctx)
-}
-
-// controllersRun tells whether all controllers have started, by the gauge that
-// the controller manager keeps of them.
-func controllersRun() bool {
-	families, err := legacyregistry.DefaultGatherer.Gather()
-	if err != nil {
-		return false
-	}
-	n := 0
-	for _, f := range families {
-		if f.GetName() != "running_managed_controllers" {
-			continue
-		}
-		for _, m := range f.GetMetric() {
-			if m.GetGauge().GetValue() > 0 {
-				n++
-			}
-		}
-	}
-	return n >= len(enabledControllers)
 }
 
 // poll calls ok until it is true or ctx ends.
@@ -528,20 +505,4 @@ func writeKubeconfig(s paths.State, address string, c *credentials) error {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
 	return nil
-}
-
-// routeKlog sends the Kubernetes components' log to the standard error: all of
-// it, or warnings and worse.
-func routeKlog(verbose bool) {
-	fs := flag.NewFlagSet("klog", flag.ContinueOnError)
-	klog.InitFlags(fs)
-	threshold := "WARNING"
-	if verbose {
-		threshold = "INFO"
-	}
-	for name, value := range map[string]string{"logtostderr": "true", "legacy_stderr_threshold_behavior": "false", "stderrthreshold": threshold} {
-		if err := fs.Set(name, value); err != nil {
-			panic(err) // a flag that klog no longer has: seen by every test
-		}
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -15,7 +16,10 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"k8s.io/apiserver/pkg/server/healthz"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/controller-manager/pkg/clientbuilder"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	apiserveroptions "k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
@@ -78,6 +82,7 @@ const socketPathLimit = 103
 // store is the running etcd.
 type store struct {
 	etcd *embed.Etcd
+	log  zap.AtomicLevel
 	// endpoint is what the API server is given.
 	endpoint string
 	tmp      string
@@ -86,8 +91,9 @@ type store struct {
 // startEtcd starts etcd and waits until it can write. It listens on a Unix
 // socket in a directory of its owner alone, hence needs neither a port nor
 // certificates, and it has no peers.
-func startEtcd(ctx context.Context, dir string, sync bool, log *zap.Logger) (*store, error) {
-	s := &store{}
+func startEtcd(ctx context.Context, dir string, sync bool, log *slog.Logger, verbose bool) (*store, error) {
+	logger, level := etcdLogger(log, verbose)
+	s := &store{log: level}
 	socket := filepath.Join(dir, "client.sock")
 	if len(socket) > socketPathLimit {
 		tmp, err := os.MkdirTemp("", "k8s-synth-") // mode 0700
@@ -110,7 +116,7 @@ func startEtcd(ctx context.Context, dir string, sync bool, log *zap.Logger) (*st
 	// One member elects itself: nothing is gained by waiting a second for it.
 	cfg.TickMs, cfg.ElectionMs = 50, 500
 	cfg.UnsafeNoFsync = !sync
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger)
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
 		s.remove()
@@ -135,6 +141,7 @@ func (s *store) stop() {
 	if s == nil {
 		return
 	}
+	s.log.SetLevel(zapcore.FatalLevel)
 	s.etcd.Close()
 	s.remove()
 }
@@ -143,20 +150,6 @@ func (s *store) remove() {
 	if s.tmp != "" {
 		os.RemoveAll(s.tmp)
 	}
-}
-
-func zapLogger(verbose bool) *zap.Logger {
-	cfg := zap.NewProductionConfig()
-	cfg.Level = zap.NewAtomicLevelAt(zapcore.ErrorLevel)
-	if verbose {
-		cfg.Level = zap.NewAtomicLevelAt(zapcore.InfoLevel)
-	}
-	cfg.OutputPaths = []string{"stderr"}
-	l, err := cfg.Build()
-	if err != nil {
-		return zap.NewNop()
-	}
-	return l.Named("etcd")
 }
 
 // parse sets a component's options from flags: the same names as on the
@@ -227,16 +220,22 @@ func runAPIServer(ctx context.Context, s *apiserveroptions.ServerRunOptions) err
 	return nil
 }
 
-// runControllerManager runs the controllers until ctx ends. It listens
-// nowhere and elects nobody.
-func runControllerManager(ctx context.Context, kubeconfig string, c *credentials) error {
+// runControllerManager runs the controllers until ctx ends; ready is called
+// when they have started and have their informers' first lists. They listen
+// nowhere and elect nobody.
+//
+// It does what the controller manager's own Run does without leader election,
+// which has no way to tell when it is ready but a health port.
+func runControllerManager(ctx context.Context, kubeconfig string, c *credentials, ready func()) error {
+	const component = "kube-controller-manager"
+	fail := func(err error) error { return fmt.Errorf("%s: %w", component, err) }
 	s, err := controllermanageroptions.NewKubeControllerManagerOptions()
 	if err != nil {
-		return fmt.Errorf("kube-controller-manager: %w", err)
+		return fail(err)
 	}
 	all, off, alias := controllermanager.KnownControllers(), controllermanager.ControllersDisabledByDefault(), controllermanager.ControllerAliases()
 	fss := s.Flags(all, off, alias)
-	err = parse("kube-controller-manager", fss, []string{
+	err = parse(component, fss, []string{
 		"--kubeconfig=" + kubeconfig,
 		"--controllers=" + strings.Join(enabledControllers, ","),
 		"--leader-elect=false",
@@ -254,13 +253,52 @@ func runControllerManager(ctx context.Context, kubeconfig string, c *credentials
 	s.ParsedFlags = &fss
 	cfg, err := s.Config(ctx, all, off, alias)
 	if err != nil {
-		return fmt.Errorf("kube-controller-manager: %w", err)
+		return fail(err)
 	}
-	if err := controllermanager.Run(ctx, cfg.Complete()); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("kube-controller-manager: %w", err)
+	cc := cfg.Complete()
+	cc.EventBroadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: cc.Client.CoreV1().Events("")})
+	defer cc.EventBroadcaster.Shutdown()
+	clients := clientbuilder.SimpleControllerClientBuilder{ClientConfig: cc.Kubeconfig}
+	cctx, err := controllermanager.CreateControllerContext(ctx, cc, clients, clients)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fail(err)
+	}
+	descriptors := controllermanager.NewControllerDescriptors()
+	// Built even where it is not enabled; it makes token secrets, which no
+	// simulated pod mounts.
+	delete(descriptors, names.ServiceAccountTokenController)
+	running, err := controllermanager.BuildControllers(ctx, cctx, descriptors, nil, healthchecks{})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fail(err)
+	}
+	cctx.InformerFactory.Start(ctx.Done())
+	cctx.ObjectOrMetadataInformerFactory.Start(ctx.Done())
+	close(cctx.InformersStarted)
+	go func() {
+		cctx.InformerFactory.WaitForCacheSync(ctx.Done())
+		if ctx.Err() == nil {
+			ready()
+		}
+	}()
+	// The last argument but one is the jitter of an interval that is zero.
+	controllermanager.RunControllers(ctx, cctx, running, 0, cc.ControllerShutdownTimeout)
+	if ctx.Err() == nil {
+		return fail(errors.New("the controllers ended by themselves"))
 	}
 	return nil
 }
+
+// healthchecks drops the health checks of the controllers: there is no port on
+// which they could be asked for.
+type healthchecks struct{}
+
+func (healthchecks) AddHealthChecker(...healthz.HealthChecker) {}
 
 // runScheduler runs the scheduler until ctx ends; ready is called when it has
 // its informers' first lists.

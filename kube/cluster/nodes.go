@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -89,6 +87,12 @@ func ensureNodes(ctx context.Context, client kubernetes.Interface, n int) error 
 		if _, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("node %s: %w", node.Name, err)
 		}
+		// KWOK does not look for the lease of a previous start before it makes
+		// its own, and tries again a quarter of a lease later; until then it
+		// leaves the node's pods alone.
+		if err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Delete(ctx, node.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("lease of node %s: %w", node.Name, err)
+		}
 	}
 	have, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: nodeLabel + "=" + simulated})
 	if err != nil {
@@ -159,14 +163,12 @@ func waitForNodes(ctx context.Context, client kubernetes.Interface, n int) error
 }
 
 // startKWOK starts the simulation of nodes and pods; it runs until ctx ends.
-func startKWOK(ctx context.Context, config *rest.Config, client kubernetes.Interface, verbose bool) error {
-	level := kwoklog.LevelError
-	if verbose {
-		level = kwoklog.LevelInfo
-	}
-	// KWOK recognises a terminal by an *os.File; its own layout for terminals
-	// would not go with ours.
-	ctx = kwoklog.NewContext(ctx, kwoklog.NewLogger(struct{ *stderrWriter }{}, level))
+func startKWOK(ctx context.Context, config *rest.Config, client kubernetes.Interface, log *slog.Logger, verbose bool) error {
+	ctx = kwoklog.NewContext(ctx, kwoklog.NewLogger(&jsonLog{
+		log:     log.With("component", "kwok"),
+		verbose: verbose,
+		least:   slog.LevelWarn,
+	}, kwoklog.LevelInfo))
 
 	dyn, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -199,22 +201,4 @@ func startKWOK(ctx context.Context, config *rest.Config, client kubernetes.Inter
 		return fmt.Errorf("kwok: %w", err)
 	}
 	return nil
-}
-
-// stderrWriter is the standard error without the methods of a file.
-type stderrWriter struct{}
-
-func (*stderrWriter) Write(b []byte) (int, error) { return os.Stderr.Write(b) }
-
-// logLevel reads the level of a line of JSON log, as Eno writes it.
-func logLevel(s string) slog.Level {
-	switch strings.ToLower(s) {
-	case "debug":
-		return slog.LevelDebug
-	case "warn", "warning":
-		return slog.LevelWarn
-	case "error", "dpanic", "panic", "fatal":
-		return slog.LevelError
-	}
-	return slog.LevelInfo
 }

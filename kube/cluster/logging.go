@@ -1,0 +1,213 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc/grpclog"
+	"k8s.io/klog/v2"
+)
+
+// usual are parts of messages that the components write as warnings and errors
+// at every start of a new cluster, each about something that is there a moment
+// later or is meant to be so here. They are shown with --verbose.
+var usual = []string{
+	"The manifest file is empty, ignoring",
+	"because it has no resources",
+	"Found stale data, removed previous endpoints on kubernetes service",
+	`namespaces \"kube-system\" not found`,
+	`namespaces "kube-system" not found`,
+	// A controller read its cache before its own write had come back, and
+	// tries again.
+	"is not as new as written version",
+}
+
+// routeLogs sends what the components in this process log to log: all of it,
+// or warnings and worse. klog and gRPC have one logger in a process.
+func routeLogs(log *slog.Logger, verbose bool) {
+	fs := flag.NewFlagSet("klog", flag.ContinueOnError)
+	klog.InitFlags(fs)
+	for name, value := range map[string]string{
+		"logtostderr":     "false",
+		"alsologtostderr": "false",
+		"stderrthreshold": "FATAL",
+		"one_output":      "true", // each line once, not once for each severity below its own
+	} {
+		if err := fs.Set(name, value); err != nil {
+			panic(err) // klog has lost the flag: every start of this program shows it
+		}
+	}
+	klog.SetOutput(&klogWriter{log: log.With("component", "kubernetes"), verbose: verbose})
+	// The API server probes etcd on connections that it closes at once, and
+	// gRPC warns of each.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, os.Stderr))
+}
+
+// klogWriter turns lines of klog into records.
+type klogWriter struct {
+	log     *slog.Logger
+	verbose bool
+}
+
+// Write takes one entry of klog: severity, month and day, time, thread, file
+// and line, "]", message.
+func (w *klogWriter) Write(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	level := slog.LevelInfo
+	switch b[0] {
+	case 'W':
+		level = slog.LevelWarn
+	case 'E', 'F':
+		level = slog.LevelError
+	}
+	if !w.verbose && level < slog.LevelWarn {
+		return len(b), nil
+	}
+	head, message, ok := strings.Cut(string(b), "] ")
+	if !ok {
+		head, message = "", string(b)
+	}
+	message = strings.TrimSpace(message)
+	if !w.verbose {
+		for _, u := range usual {
+			if strings.Contains(message, u) {
+				return len(b), nil
+			}
+		}
+	}
+	w.log.Log(context.Background(), level, message, "source", head[strings.LastIndexByte(head, ' ')+1:])
+	return len(b), nil
+}
+
+// zapCore passes what etcd logs on as records.
+type zapCore struct {
+	zap.AtomicLevel
+	log *slog.Logger
+}
+
+// etcdLogger returns a logger for etcd, and the level by which it is silenced
+// when etcd is stopped: its listeners' ends are errors to it.
+func etcdLogger(log *slog.Logger, verbose bool) (*zap.Logger, zap.AtomicLevel) {
+	level := zap.NewAtomicLevelAt(zapcore.ErrorLevel)
+	if verbose {
+		level.SetLevel(zapcore.InfoLevel)
+	}
+	return zap.New(&zapCore{level, log.With("component", "etcd")}), level
+}
+
+func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
+	return &zapCore{c.AtomicLevel, c.log.With(attributes(fields)...)}
+}
+
+func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return ce.AddCore(e, c)
+	}
+	return ce
+}
+
+func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	c.log.Log(context.Background(), logLevel(e.Level.String()), e.Message, attributes(fields)...)
+	return nil
+}
+
+func (c *zapCore) Sync() error { return nil }
+
+func attributes(fields []zapcore.Field) []any {
+	m := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(m)
+	}
+	args := make([]any, 0, 2*len(m.Fields))
+	for k, v := range m.Fields {
+		args = append(args, k, v)
+	}
+	return args
+}
+
+// jsonLog is a writer for JSON logs, as Eno and KWOK write them.
+type jsonLog struct {
+	log     *slog.Logger
+	verbose bool
+	// least is the lowest level that is passed on without verbose.
+	least slog.Level
+	// seen, where set, is told each message.
+	seen func(message string)
+
+	mu   sync.Mutex
+	rest []byte
+}
+
+// Write takes any part of a log; records are made of whole lines.
+func (w *jsonLog) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rest = append(w.rest, b...)
+	for {
+		i := bytes.IndexByte(w.rest, '\n')
+		if i < 0 {
+			// Not a log of lines: pass it on before it grows without end.
+			if len(w.rest) > 1<<20 {
+				w.line(w.rest)
+				w.rest = nil
+			}
+			return len(b), nil
+		}
+		w.line(w.rest[:i])
+		w.rest = w.rest[i+1:]
+	}
+}
+
+func (w *jsonLog) line(b []byte) {
+	var entry struct {
+		Level string `json:"level"`
+		Msg   string `json:"msg"`
+		Error string `json:"error"` // Eno's name for it
+		Err   string `json:"err"`   // KWOK's
+	}
+	text := string(bytes.TrimSpace(b))
+	if text == "" {
+		return
+	}
+	if json.Unmarshal(b, &entry) != nil || entry.Msg == "" {
+		// A panic, or the complaint of a program that cannot start.
+		w.log.Warn(text)
+		return
+	}
+	if w.seen != nil {
+		w.seen(entry.Msg)
+	}
+	level := logLevel(entry.Level)
+	if !w.verbose && level < w.least {
+		return
+	}
+	if e := entry.Error + entry.Err; e != "" {
+		w.log.Log(context.Background(), level, entry.Msg, "error", e)
+		return
+	}
+	w.log.Log(context.Background(), level, entry.Msg)
+}
+
+// logLevel reads the name of a level.
+func logLevel(s string) slog.Level {
+	switch strings.ToLower(s) {
+	case "debug":
+		return slog.LevelDebug
+	case "warn", "warning":
+		return slog.LevelWarn
+	case "error", "dpanic", "panic", "fatal":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
