@@ -14,13 +14,13 @@ const (
 	onsetLeast = 0.05
 	// onsetRise is the mean rise of the log spectrum, in decibels per bin,
 	// that counts beyond the local median.
-	onsetRise = 1.5
+	onsetRise = 0.5
 )
 
 // Onsets finds the times, in seconds, at which something new begins: peaks of
 // the spectral flux (after Dixon, "Onset detection revisited", 2006) over a
 // running median, refined to where the level rises most. It resolves 50 ms and
-// is good to about 5 ms.
+// is good to about 8 ms.
 func Onsets(samples []float32, rate float64) []float64 {
 	size := powerOfTwo(int(onsetFrame * rate * 0.75))
 	hop := max(1, int(onsetHop*rate))
