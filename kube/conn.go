@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -37,7 +39,6 @@ type Conn struct {
 	coordination coordinationclient.CoordinationV1Interface
 	dynamic      dynamic.Interface
 	http         *http.Client
-	base         string
 	dialer       *connrotation.Dialer
 	pulse        *pulse
 }
@@ -76,6 +77,11 @@ func (t pulseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if response.StatusCode < http.StatusInternalServerError {
 		t.pulse.beat()
+	} else {
+		// An API server that is still starting asks to come back in five
+		// seconds, and the client would sleep that long without a word. Our
+		// own loops ask sooner.
+		response.Header.Del("Retry-After")
 	}
 	response.Body = &pulseBody{ReadCloser: response.Body, ctx: r.Context(), pulse: t.pulse}
 	return response, nil
@@ -120,11 +126,6 @@ func newConn(config *rest.Config) (*Conn, error) {
 		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
 	}
 	c.http = client
-	base, _, err := rest.DefaultServerUrlFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("address %s: %w", config.Host, err)
-	}
-	c.base = base.String()
 	if c.core, err = coreclient.NewForConfigAndClient(typed, client); err != nil {
 		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
 	}
@@ -140,27 +141,22 @@ func newConn(config *rest.Config) (*Conn, error) {
 	return c, nil
 }
 
-// probe asks the API server whether it lives. Any answer below 500 is life: it
-// may well refuse the question.
-func (c *Conn) probe(ctx context.Context, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// identify reads who the store is: the UID of the namespace kube-system, which
+// every cluster has from its first start, and which no other has. It is "" where
+// the namespace is not there yet or may not be read. An error says that the API
+// does not serve.
+func (c *Conn) identify(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"/livez", nil)
-	if err != nil {
-		return err
+	ns, err := c.core.Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err == nil {
+		return string(ns.UID), nil
 	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		return err
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && status.Status().Code > 0 && status.Status().Code < http.StatusInternalServerError {
+		return "", nil
 	}
-	defer response.Body.Close()
-	if _, err := io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)); err != nil {
-		return err
-	}
-	if response.StatusCode >= http.StatusInternalServerError {
-		return fmt.Errorf("%s answers %s", c.Server, response.Status)
-	}
-	return nil
+	return "", err
 }
 
 // Source says where the API is.

@@ -42,7 +42,7 @@ func (o *Observer) heartbeat(ctx context.Context, conn *Conn) {
 			return
 		case err == nil:
 			said = ""
-			o.beat(revision, latency)
+			o.beaten(revision, latency)
 		case err.Error() != said:
 			said = err.Error()
 			o.Log.Info("no heartbeat", "reason", err)

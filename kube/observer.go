@@ -42,10 +42,13 @@ const (
 	// the connection stays open.
 	probeEvery = 250 * time.Millisecond
 	silence    = 900 * time.Millisecond
-	// A lost API is asked for again after reconnectMin, then ever less often,
-	// up to reconnectMax.
-	reconnectMin = 50 * time.Millisecond
-	reconnectMax = time.Second
+	// A lost API is asked for again after reconnectMin, then ever less often:
+	// up to reconnectSoon in the first minute, which is when a control plane
+	// that starts again comes back, and up to reconnectMax after.
+	reconnectMin  = 50 * time.Millisecond
+	reconnectSoon = 150 * time.Millisecond
+	reconnectMax  = time.Second
+	soon          = time.Minute
 )
 
 // Options configure an Observer.
@@ -130,13 +133,14 @@ func (o *Observer) Run(ctx context.Context) error {
 func (o *Observer) serve(ctx context.Context, conn *Conn, mark [sha256.Size]byte) {
 	o.connect(conn)
 	delay := reconnectMin
+	lost := time.Now()
 	var said string
 	for ctx.Err() == nil {
-		err := conn.probe(ctx, silence)
+		store, err := conn.identify(ctx)
 		if err == nil {
-			delay, said = reconnectMin, ""
+			o.belong(store)
 			o.session(ctx, conn, mark)
-			conn.dialer.CloseAll()
+			delay, said, lost = reconnectMin, "", time.Now()
 		} else if text := cause(err); text != said {
 			said = text
 			o.Log.Info("the API does not answer yet", "server", conn.Server, "reason", text)
@@ -150,7 +154,11 @@ func (o *Observer) serve(ctx context.Context, conn *Conn, mark [sha256.Size]byte
 		select {
 		case <-ctx.Done():
 		case <-time.After(delay):
-			delay = min(delay*3/2, reconnectMax)
+			most := reconnectSoon
+			if time.Since(lost) > soon {
+				most = reconnectMax
+			}
+			delay = min(delay*3/2, most)
 		}
 	}
 }
@@ -166,7 +174,6 @@ func cause(err error) string {
 // session observes for as long as the API gives signs of life and the
 // kubeconfig stays the same.
 func (o *Observer) session(ctx context.Context, conn *Conn, mark [sha256.Size]byte) {
-	o.identify(ctx, conn)
 	o.reachable(true)
 	o.Log.Info("the API answers", "server", conn.Server)
 	sessionCtx, cancel := context.WithCancel(ctx)
@@ -203,8 +210,12 @@ func (o *Observer) attend(ctx context.Context, conn *Conn, mark [sha256.Size]byt
 			return
 		}
 		asking = true
-		go func() { results <- conn.probe(ctx, silence) }()
+		go func() {
+			_, err := conn.identify(ctx)
+			results <- err
+		}()
 	}
+	var again <-chan time.Time
 	conn.pulse.beat()
 	ticks := 0
 	for {
@@ -220,15 +231,24 @@ func (o *Observer) attend(ctx context.Context, conn *Conn, mark [sha256.Size]byt
 			case conn.pulse.quiet() > silence:
 				return cause(err)
 			default:
-				// A broken connection that was in use fails the first probe
-				// too; the next one dials anew.
-				o.Log.Debug("probe failed", "reason", cause(err))
-				time.AfterFunc(reconnectMin, conn.pulse.broken)
+				// A connection that broke while it was in use fails the first
+				// question too; the next one dials anew.
+				o.Log.Debug("no answer", "reason", cause(err))
+				if again == nil {
+					again = time.After(reconnectMin)
+				}
 			}
+		case <-again:
+			again = nil
+			ask()
 		case <-conn.pulse.poke:
-			ask()
+			if again == nil {
+				ask()
+			}
 		case <-ticker.C:
-			ask()
+			if conn.pulse.quiet() >= probeEvery {
+				ask()
+			}
 			if quiet := conn.pulse.quiet(); quiet > silence {
 				return fmt.Sprintf("no sign of life for %v", quiet.Round(time.Millisecond))
 			}
@@ -239,19 +259,12 @@ func (o *Observer) attend(ctx context.Context, conn *Conn, mark [sha256.Size]byt
 	}
 }
 
-// identify finds out whether the store is the one that the known revisions
-// belong to. Where the control plane was made anew, its revisions count from
-// the start, and the sources begin anew too.
-func (o *Observer) identify(ctx context.Context, conn *Conn) {
-	ctx, cancel := context.WithTimeout(ctx, silence)
-	defer cancel()
-	identity := ""
-	if ns, err := conn.core.Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{}); err == nil {
-		identity = string(ns.UID)
-	}
+// belong notes which store the revisions belong to. Where the control plane was
+// made anew, they count from the start, and the sources begin anew too.
+func (o *Observer) belong(store string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if identity == "" || identity == o.store {
+	if store == "" || store == o.store {
 		return
 	}
 	if o.store != "" {
@@ -261,7 +274,7 @@ func (o *Observer) identify(ctx context.Context, conn *Conn) {
 			s.renew()
 		}
 	}
-	o.store = identity
+	o.store = store
 }
 
 // connect makes the sources for a new connection.
@@ -323,6 +336,9 @@ func (o *Observer) reachable(yes bool) {
 // synced.
 func (o *Observer) listed(kind string) {
 	o.mu.Lock()
+	if !o.synced[kind] {
+		o.Log.Debug("listed", "kind", kind)
+	}
 	o.synced[kind] = true
 	all := len(o.synced) == len(o.sources)
 	o.mu.Unlock()
@@ -339,26 +355,18 @@ func (o *Observer) listed(kind string) {
 }
 
 // beat notes what a write or read told about the store.
-func (o *Observer) beat(revision int64, latency time.Duration) {
+func (o *Observer) beaten(revision int64, latency time.Duration) {
 	o.tracker.update(Key{mapping.KindEtcd, mapping.KindEtcd}, func(Object) Object {
 		return &Etcd{Stamp: Stamp{Time: o.Now(), Revision: revision}, Latency: latency.Seconds()}
 	})
 }
 
-// applied notes how long a topology took from publication to its objects.
-func (o *Observer) applied(uid string, latency time.Duration) {
+// applied notes how long a topology took from publication to its objects. It
+// is told with the state of the composition that showed it.
+func (o *Observer) applied(latency time.Duration) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.latency = latency.Seconds()
-	o.mu.Unlock()
-	o.tracker.update(Key{mapping.KindComposition, uid}, func(was Object) Object {
-		c, ok := was.(*Composition)
-		if !ok {
-			return nil
-		}
-		next := *c
-		next.Latency, next.Time = latency.Seconds(), o.Now()
-		return &next
-	})
 }
 
 // trim turns an object of the API into one of a Snapshot.
@@ -383,12 +391,12 @@ func (o *Observer) trim(obj any, now time.Time) Object {
 		}
 		out := trimComposition(c, at)
 		if c.Name == eno.CompositionName {
-			o.mu.Lock()
-			out.Latency = o.latency
-			o.mu.Unlock()
 			if o.onComposition != nil {
 				o.onComposition(c)
 			}
+			o.mu.Lock()
+			out.Latency = o.latency
+			o.mu.Unlock()
 		}
 		return out
 	}
@@ -399,6 +407,19 @@ func (o *Observer) trim(obj any, now time.Time) Object {
 type listWatch struct {
 	list  func(context.Context, metav1.ListOptions) (runtime.Object, error)
 	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
+}
+
+func (l listWatch) List(o metav1.ListOptions) (runtime.Object, error) {
+	return l.list(context.Background(), o)
+}
+func (l listWatch) Watch(o metav1.ListOptions) (watch.Interface, error) {
+	return l.watch(context.Background(), o)
+}
+func (l listWatch) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	return l.list(ctx, o)
+}
+func (l listWatch) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	return l.watch(ctx, o)
 }
 
 // source feeds one kind of object from a Reflector into the tracker. It is the
@@ -418,14 +439,12 @@ var _ cache.TransformingStore = (*source)(nil)
 
 // renew forgets how far the watch was.
 func (s *source) renew() {
-	s.reflector = cache.NewReflectorWithOptions(
-		&cache.ListWatch{ListWithContextFunc: s.list.list, WatchFuncWithContext: s.list.watch},
-		s.example, s, cache.ReflectorOptions{
-			Name: s.kind,
-			Backoff: &wait.Backoff{
-				Duration: 20 * time.Millisecond, Cap: 250 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20,
-			},
-		})
+	s.reflector = cache.NewReflectorWithOptions(s.list, s.example, s, cache.ReflectorOptions{
+		Name: s.kind,
+		Backoff: &wait.Backoff{
+			Duration: 20 * time.Millisecond, Cap: 250 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20,
+		},
+	})
 }
 
 // run lists and watches until ctx ends. A watch that ended is taken up where it

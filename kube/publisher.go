@@ -341,7 +341,7 @@ func (p *Publisher) composition(c *apiv1.Composition) {
 		p.observer.Problem("composition/"+c.Name, failure)
 	}
 	if latency > 0 {
-		p.observer.applied(string(c.UID), latency)
+		p.observer.applied(latency)
 	}
 }
 
@@ -514,7 +514,7 @@ func (p *Publisher) write(ctx context.Context, conn *Conn, key string) error {
 	if err != nil {
 		return fmt.Errorf("writing key %q to the store: %w", key, err)
 	}
-	p.observer.beat(revisionOf(cm), time.Since(at))
+	p.observer.beaten(revisionOf(cm), time.Since(at))
 	return nil
 }
 
