@@ -196,11 +196,17 @@ func (m *Message) Args() Args { return Args{tags: m.tags, data: m.data} }
 
 // Next returns the next argument, and false at the end. Arrays appear as
 // their brackets.
-func (it *Args) Next() (Arg, bool) {
+func (it *Args) Next() (a Arg, ok bool) {
+	ok = it.read(&a)
+	return a, ok
+}
+
+// read is Next for an a that is zero.
+func (it *Args) read(a *Arg) bool {
 	if len(it.tags) == 0 {
-		return Arg{}, false
+		return false
 	}
-	a := Arg{tag: it.tags[0]}
+	a.tag = it.tags[0]
 	it.tags = it.tags[1:]
 	switch a.tag {
 	case TagInt32, TagFloat32, TagChar, TagRGBA, TagMIDI:
@@ -218,14 +224,15 @@ func (it *Args) Next() (Arg, bool) {
 		a.data = it.data[4 : 4+n : 4+n]
 		it.data = it.data[(4+n+3)&^3:]
 	}
-	return a, true
+	return true
 }
 
 // AppendArgs appends all arguments to dst, which may be reused.
 func (m *Message) AppendArgs(dst []Arg) []Arg {
 	it := m.Args()
-	for a, ok := it.Next(); ok; a, ok = it.Next() {
-		dst = append(dst, a)
+	for range it.tags {
+		dst = append(dst, Arg{})
+		it.read(&dst[len(dst)-1])
 	}
 	return dst
 }

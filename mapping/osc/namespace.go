@@ -118,22 +118,27 @@ func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 func (n *Node) appendCoerced(dst []Arg, m *Message) ([]Arg, *refusal) {
 	it := m.Args()
 	count := 0
-	for a, ok := it.Next(); ok; a, ok = it.Next() {
+	for {
+		dst = append(dst, Arg{})
+		a := &dst[len(dst)-1]
+		if !it.read(a) {
+			dst = dst[:len(dst)-1]
+			break
+		}
 		if a.tag == TagArrayStart || a.tag == TagArrayEnd {
+			dst = dst[:len(dst)-1]
 			continue
 		}
 		if count == len(n.Tags) {
 			return dst, &refusal{node: n, count: countValues(m)}
 		}
-		var r Range
+		var r *Range
 		if count < len(n.Range) {
-			r = n.Range[count]
+			r = &n.Range[count]
 		}
-		c, ok := coerce(a, n.Tags[count], r)
-		if !ok {
-			return dst, &refusal{node: n, arg: a, position: count + 1}
+		if !coerce(a, n.Tags[count], r) {
+			return dst, &refusal{node: n, arg: *a, position: count + 1}
 		}
-		dst = append(dst, c)
 		count++
 	}
 	if count != len(n.Tags) {
@@ -166,79 +171,92 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("argument %d is %s %s, expected %s", r.position, expectedNames[r.arg.tag], r.arg, r.node.Expected())
 }
 
-// coerce returns a as type tag, and whether it can be that and is inside r.
-func coerce(a Arg, tag byte, r Range) (Arg, bool) {
+// coerce makes a an argument of type tag, and reports whether it can be that
+// and is inside r, where there is one. If not, a stays as it was.
+func coerce(a *Arg, tag byte, r *Range) bool {
 	switch tag {
 	case TagInt32, TagInt64, TagFloat32, TagFloat64:
-		v, ok := a.Number()
-		if !ok || math.IsNaN(v) || math.IsInf(v, 0) {
-			return Arg{}, false
-		}
-		integer := tag == TagInt32 || tag == TagInt64
-		if integer {
-			v = math.Round(v)
-		}
-		if r.Min < r.Max && (v < r.Min || v > r.Max) {
-			// A float 0.1 is a little more than a double 0.1; at the end of
-			// the range that is rounding, not a fault.
-			if a.tag != TagFloat32 || (float32(v) != float32(r.Min) && float32(v) != float32(r.Max)) {
-				return Arg{}, false
-			}
-			v = min(max(v, r.Min), r.Max)
-		}
-		switch tag {
-		case TagInt32:
-			if v < math.MinInt32 || v > math.MaxInt32 {
-				return Arg{}, false
-			}
-			return Int32(int32(v)), true
-		case TagInt64:
-			if a.tag == TagInt64 {
-				return a, true // exact beyond 2⁵³
-			}
-			if v < -1<<63 || v >= 1<<63 {
-				return Arg{}, false
-			}
-			return Int64(int64(v)), true
-		case TagFloat32:
-			f := float32(v)
-			return Float32(f), !math.IsInf(float64(f), 0)
-		}
-		return Float64(v), true
+		return coerceNumber(a, tag, r)
 	case TagTrue:
 		v, ok := a.Number()
-		return Bool(v != 0), ok && !math.IsNaN(v)
+		if !ok || math.IsNaN(v) {
+			return false
+		}
+		*a = Bool(v != 0)
+		return true
 	case TagImpulse:
-		if a.tag == TagNil || a.tag == TagImpulse {
-			return Impulse(), true
+		if v, ok := a.Number(); (!ok || math.IsNaN(v)) && a.tag != TagNil && a.tag != TagImpulse {
+			return false
 		}
-		v, ok := a.Number()
-		return Impulse(), ok && !math.IsNaN(v)
+		*a = Impulse()
+		return true
 	case TagString, TagSymbol:
-		if len(r.Values) > 0 {
-			if v, ok := a.Number(); ok {
-				i := math.Round(v)
-				if !(i >= 0 && i < float64(len(r.Values))) {
-					return Arg{}, false
-				}
-				return Arg{tag: tag, data: []byte(r.Values[int(i)])}, true
-			}
-		}
-		if a.tag != TagString && a.tag != TagSymbol {
-			return Arg{}, false
-		}
-		a.tag = tag
-		if len(r.Values) == 0 {
-			return a, true
-		}
-		for _, v := range r.Values {
-			if v == string(a.data) {
-				return a, true
-			}
-		}
-		return Arg{}, false
+		return coerceText(a, tag, r)
 	}
-	return a, a.tag == tag
+	return a.tag == tag
+}
+
+func coerceNumber(a *Arg, tag byte, r *Range) bool {
+	v, ok := a.Number()
+	if !ok || v-v != 0 { // not a number, or not finite
+		return false
+	}
+	if (tag == TagInt32 || tag == TagInt64) && a.tag != tag {
+		v = math.Round(v)
+	}
+	clipped := false
+	if r != nil && r.Min < r.Max && (v < r.Min || v > r.Max) {
+		// A float 0.1 is a little more than a double 0.1; at the end of the
+		// range that is rounding, not a fault.
+		if a.tag != TagFloat32 || (float32(v) != float32(r.Min) && float32(v) != float32(r.Max)) {
+			return false
+		}
+		v, clipped = min(max(v, r.Min), r.Max), true
+	}
+	if a.tag == tag && !clipped {
+		return true // as it is: exact also for an h beyond 2⁵³
+	}
+	switch tag {
+	case TagInt32:
+		if v < math.MinInt32 || v > math.MaxInt32 {
+			return false
+		}
+		*a = Int32(int32(v))
+	case TagInt64:
+		if v < -1<<63 || v >= 1<<63 {
+			return false
+		}
+		*a = Int64(int64(v))
+	case TagFloat32:
+		f := float32(v)
+		if math.IsInf(float64(f), 0) {
+			return false
+		}
+		*a = Float32(f)
+	case TagFloat64:
+		*a = Float64(v)
+	}
+	return true
+}
+
+func coerceText(a *Arg, tag byte, r *Range) bool {
+	chooses := r != nil && len(r.Values) > 0
+	if v, ok := a.Number(); ok && chooses {
+		i := math.Round(v)
+		if !(i >= 0 && i < float64(len(r.Values))) {
+			return false
+		}
+		*a = Arg{tag: tag, data: []byte(r.Values[int(i)])}
+		return true
+	}
+	if a.tag != TagString && a.tag != TagSymbol {
+		return false
+	}
+	if chooses && !slices.ContainsFunc(r.Values, func(v string) bool { return v == string(a.data) }) {
+		return false
+	}
+	a.tag = tag
+	return true
 }
 
 // Namespace is the set of nodes that there are now. Lookups and a Replace may
@@ -430,9 +448,17 @@ func (b *branch) match(text []byte, yield func(*Node) bool) bool {
 }
 
 func (b *branch) child(name []byte) *branch {
-	i := sort.Search(len(b.children), func(i int) bool { return b.children[i].name >= string(name) })
-	if i < len(b.children) && b.children[i].name == string(name) {
-		return b.children[i]
+	low, high := 0, len(b.children)
+	for low < high {
+		middle := (low + high) / 2
+		switch c := b.children[middle]; {
+		case c.name == string(name):
+			return c
+		case c.name < string(name):
+			low = middle + 1
+		default:
+			high = middle
+		}
 	}
 	return nil
 }

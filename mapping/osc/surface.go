@@ -59,8 +59,9 @@ type Surface struct {
 	reply []byte
 }
 
-// Open listens and serves the nodes until Close. The error wraps ErrPortInUse
-// when the port is taken.
+// Open listens and serves the nodes until Close. A Set may be called before
+// Open returns; where it needs the Surface itself, pass no nodes here and the
+// first ones to Replace. The error wraps ErrPortInUse when the port is taken.
 func Open(cfg Config, nodes []Node) (*Surface, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -270,11 +271,12 @@ func (s *Surface) trigger(n *Node, m *Message, c Cause) {
 			s.refuse(c.From, []byte(n.Address), &refusal{node: n, count: countValues(m)})
 			return
 		}
-		if _, ok := coerce(a, TagImpulse, Range{}); !ok {
+		v, isNumber := a.Number()
+		if !coerce(&a, TagImpulse, nil) {
 			s.refuse(c.From, []byte(n.Address), &refusal{node: n, arg: a, position: 1})
 			return
 		}
-		if v, ok := a.Number(); ok && v == 0 {
+		if isNumber && v == 0 {
 			return
 		}
 	}

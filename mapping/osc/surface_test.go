@@ -28,7 +28,8 @@ func (r *rack) node(address, tags string, ranges ...Range) Node {
 	r.mu.Lock()
 	if r.values[address] == nil {
 		for i := range len(tags) {
-			v, _ := coerce(Int32(0), tags[i], Range{})
+			v := Int32(0)
+			coerce(&v, tags[i], nil)
 			if tags[i] == TagString {
 				v = String("")
 			}
@@ -98,11 +99,14 @@ func openRack(t testing.TB, cfg Config) *rack {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(&logs{})
 	}
-	s, err := Open(cfg, r.nodes())
+	s, err := Open(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.surface = s
+	if err := s.Replace(r.nodes()); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -454,12 +458,18 @@ func TestStaticSubscribers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	r := openRack(t, Config{Subscribers: []Subscription{{To: listener.LocalAddr().(*net.UDPAddr).AddrPort(), Pattern: "/voice/wave"}}})
+	to := listener.LocalAddr().(*net.UDPAddr).AddrPort()
+	rack := &rack{values: map[string][]Arg{}}
+	surface, err := Open(Config{Addr: ":0", Logger: slog.New(&logs{}), Subscribers: []Subscription{{To: to, Pattern: "/voice/wave"}}}, rack.nodes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer surface.Close()
 	c := &client{t: t, conn: listener, buf: make([]byte, 65536)}
 	c.want(`/voice/wave ""`)
-	r.surface.Notify("/voice/wave", netip.AddrPort{}, String("saw"))
+	surface.Notify("/voice/wave", netip.AddrPort{}, String("saw"))
 	c.want(`/voice/wave "saw"`)
-	for _, s := range []Subscription{{}, {To: listener.LocalAddr().(*net.UDPAddr).AddrPort(), Pattern: "/["}} {
+	for _, s := range []Subscription{{}, {To: to, Pattern: "/["}} {
 		if _, err := Open(Config{Addr: ":0", Subscribers: []Subscription{s}}, nil); err == nil || !strings.Contains(err.Error(), "expected") {
 			t.Errorf("%+v: %v", s, err)
 		}
