@@ -83,7 +83,10 @@ func (p *panel) write(io *IO, first, last int) {
 			switch {
 			case ch.pulse.High() || ch.level.Moving():
 				for i := range io.N {
-					b[i] = max(ch.level.Next(), ch.pulse.Next())
+					b[i] = ch.level.Next()
+					if p := ch.pulse.Next(); p > 0 {
+						b[i] = max(b[i], p)
+					}
 				}
 			default:
 				v := ch.level.Value()
