@@ -169,6 +169,15 @@ func (e *ADSR) Next(gate bool) float32 {
 	return float32(e.level)
 }
 
+// Process fills a block under one gate.
+//
+// Audio thread.
+func (e *ADSR) Process(out []float32, gate bool) {
+	for i := range out {
+		out[i] = e.Next(gate)
+	}
+}
+
 // Decay is a struck envelope: a short straight rise to the strength of the
 // strike, then an exponential fall. Its level is 0…10 V.
 type Decay struct {

@@ -217,6 +217,32 @@ func (f *SVF) Next(in float32) (low, band, high float32) {
 // Audio thread.
 func (f *SVF) LowPass(in float32) float32 { low, _, _ := f.Next(in); return low }
 
+// ProcessLowPass replaces a block by its low-pass at steady settings, faster
+// than LowPass and equal to it.
+//
+// Audio thread.
+func (f *SVF) ProcessLowPass(block []float32) {
+	if f.saturating {
+		for i, v := range block {
+			block[i], _, _ = f.Next(v)
+		}
+		return
+	}
+	a1, a2, a3, band, low := f.a1, f.a2, f.a3, f.band, f.low
+	for i, in := range block {
+		v3 := Finite(in) - low
+		y1 := a1*band + a2*v3
+		y2 := low + a2*band + a3*v3
+		band, low = 2*y1-band, 2*y2-low
+		if !(band < svfStateBound && band > -svfStateBound && low < svfStateBound && low > -svfStateBound) {
+			band, low = 0, 0
+		}
+		band, low = flush(band), flush(low)
+		block[i] = y2
+	}
+	f.band, f.low = band, low
+}
+
 // BandPass filters one sample, with unit gain at the centre.
 //
 // Audio thread.

@@ -74,6 +74,7 @@ type Limiter struct {
 	m          int
 	sum        float64
 	gain       float32
+	calm       bool // the gain has been 1 for longer than the look-ahead
 	latency    int
 }
 
@@ -105,7 +106,7 @@ func (l *Limiter) Reset() {
 	for i := range l.mean {
 		l.mean[i] = 1
 	}
-	l.sum, l.held, l.gain = float64(len(l.mean)), 1, 1
+	l.sum, l.held, l.gain, l.calm = float64(len(l.mean)), 1, 1, false
 }
 
 // Latency is the delay of the signal in samples.
@@ -155,6 +156,12 @@ func (l *Limiter) Next(left, right float32) (float32, float32) {
 			need = l.ceiling / peak
 		}
 	}
+	if need == 1 && l.calm {
+		// Nothing to hold back for longer than the look-ahead: the gain is
+		// exactly 1.
+		l.now++
+		return l.through(left, right, 1)
+	}
 	// Sliding minimum over the look-ahead and one more: a peak between two
 	// samples needs the gain on both.
 	for l.tail != l.head {
@@ -182,7 +189,12 @@ func (l *Limiter) Next(left, right float32) (float32, float32) {
 	// Down at once, up slowly; the mean then makes the way down a slope
 	// that arrives in time.
 	l.held += (1 - l.held) * l.release
-	l.held = min(l.held, least)
+	if l.held > 1-1e-9 {
+		l.held = 1
+	}
+	if l.held > least {
+		l.held = least
+	}
 	l.sum += l.held - l.mean[l.m]
 	l.mean[l.m] = l.held
 	if l.m++; l.m == len(l.mean) {
@@ -193,13 +205,20 @@ func (l *Limiter) Next(left, right float32) (float32, float32) {
 			l.sum += g
 		}
 	}
+	l.calm = l.held == 1 && l.sum == float64(l.look)
 	l.gain = float32(l.sum / float64(l.look))
 
-	l.delay[0][l.d], l.delay[1][l.d] = left, right
-	if l.d++; l.d == len(l.delay[0]) {
+	return l.through(left, right, l.gain)
+}
+
+// through delays a sample of each side and applies the gain to what comes out.
+func (l *Limiter) through(left, right, gain float32) (float32, float32) {
+	a, b := l.delay[0], l.delay[1]
+	a[l.d], b[l.d] = left, right
+	if l.d++; l.d == len(a) {
 		l.d = 0
 	}
-	return l.delay[0][l.d] * l.gain, l.delay[1][l.d] * l.gain
+	return a[l.d] * gain, b[l.d] * gain
 }
 
 // peak is the largest magnitude of the signal between the two samples in the

@@ -37,6 +37,10 @@ const (
 	// residual must sound before its step.
 	OscillatorLatency = blepTaps / 2
 
+	// oscillatorSpan is how many samples pass before the samples under way
+	// are moved back to the start of their array.
+	oscillatorSpan = 64
+
 	// 32 taps leave a transition band of about 6 kHz at 48 kHz.
 	blepTaps = 32
 	// blepCorner is where the step's spectrum is 6 dB down, as a share of
@@ -139,9 +143,10 @@ type Oscillator struct {
 	high        bool
 	wrapped     bool
 	started     bool
-	next        uint32 // index of the slot that sounds next
-	slots       [blepTaps]float32
 	last        float32 // naive value of the latest sample, for HardSync
+	at          int     // the slot that sounds next
+	// slots are samples under way; those from at+blepTaps on are still zero.
+	slots [oscillatorSpan + blepTaps]float32
 }
 
 // Init sets the sample rate, a saw, a pulse width of one half, and phase 0.
@@ -151,9 +156,9 @@ func (o *Oscillator) Init(sampleRate float64) {
 
 // Reset returns to the start phase and forgets the samples under way.
 func (o *Oscillator) Reset() {
-	o.phase, o.increment, o.next = o.startPhase, 0, 0
+	o.phase, o.increment, o.at = o.startPhase, 0, 0
 	o.wrapped, o.started = false, false
-	o.slots = [blepTaps]float32{}
+	clear(o.slots[:])
 }
 
 // SetWaveform chooses the shape. A change at run time steps; a caller that
@@ -205,7 +210,10 @@ func (o *Oscillator) incrementFor(hertz float32) uint32 {
 	if !(inc > 0) {
 		return 0
 	}
-	return uint32(int64(min(inc, 0.49*(1<<32))))
+	if inc > 0.49*(1<<32) {
+		inc = 0.49 * (1 << 32)
+	}
+	return uint32(int64(inc))
 }
 
 // Next advances by one sample at the given frequency and returns volts. Any
@@ -215,6 +223,9 @@ func (o *Oscillator) incrementFor(hertz float32) uint32 {
 // Audio thread.
 func (o *Oscillator) Next(hertz float32) float32 {
 	inc := o.incrementFor(hertz)
+	if o.at == oscillatorSpan {
+		o.makeRoom()
+	}
 	o.increment = inc
 	o.phase += inc
 	p := o.phase
@@ -239,20 +250,61 @@ func (o *Oscillator) Next(hertz float32) float32 {
 		v = AudioPeak * sineAt(p)
 	}
 	o.last = v
-	i := o.next & (blepTaps - 1)
-	o.next++
-	o.slots[(i+OscillatorLatency)&(blepTaps-1)] += v
-	out := o.slots[i]
-	o.slots[i] = 0
-	return out
+	i := o.at & (oscillatorSpan - 1)
+	o.at++
+	o.slots[i+OscillatorLatency] += v
+	return o.slots[i]
 }
 
-// Process fills a block at a steady frequency.
+// makeRoom moves the samples under way to the start of their array.
+func (o *Oscillator) makeRoom() {
+	copy(o.slots[:blepTaps], o.slots[oscillatorSpan:])
+	clear(o.slots[blepTaps:])
+	o.at = 0
+}
+
+// Process fills a block at a steady frequency, faster than Next and equal to
+// it.
 //
 // Audio thread.
 func (o *Oscillator) Process(out []float32, hertz float32) {
-	for i := range out {
-		out[i] = o.Next(hertz)
+	inc := o.incrementFor(hertz)
+	o.increment = inc
+	for len(out) > 0 {
+		if o.at == oscillatorSpan {
+			o.makeRoom()
+		}
+		n := min(len(out), oscillatorSpan-o.at)
+		first := o.at
+		switch o.shape {
+		case Saw:
+			for range n {
+				o.phase += inc
+				if o.phase < inc {
+					o.step(-2*AudioPeak, float32(o.phase)/float32(inc))
+				}
+				o.slots[o.at&(oscillatorSpan-1)+OscillatorLatency] += AudioPeak * sawAt(o.phase)
+				o.at++
+			}
+			o.last = AudioPeak * sawAt(o.phase)
+			o.wrapped = o.phase < inc
+		case SineWave:
+			p := o.phase
+			for i := range o.slots[first+OscillatorLatency : first+OscillatorLatency+n] {
+				p += inc
+				o.slots[(first+i)&(oscillatorSpan-1)+OscillatorLatency] += AudioPeak * sineAt(p)
+			}
+			o.phase = p
+			o.at += n
+			o.last = AudioPeak * sineAt(p)
+			o.wrapped = p < inc
+		default:
+			for range n {
+				o.Next(hertz)
+			}
+		}
+		copy(out, o.slots[first:first+n])
+		out = out[n:]
 	}
 }
 
@@ -313,19 +365,9 @@ func (o *Oscillator) residual(table *[blepPhases + 1][blepTaps]float32, size, ag
 	f := ago - float32(r)
 	a, b := &table[r], &table[r+1]
 	sa, sb := size*(1-f), size*f
-	// The ring has as many slots as the residual has taps, so it is added
-	// once round, in two straight runs.
-	start := int(o.next & (blepTaps - 1))
-	head := o.slots[start:]
-	ra, rb := a[:len(head)], b[:len(head)]
-	for i := range head {
-		head[i] += sa*ra[i] + sb*rb[i]
-	}
-	tail := o.slots[:start]
-	ra, rb = a[blepTaps-start:], b[blepTaps-start:]
-	ra, rb = ra[:len(tail)], rb[:len(tail)]
-	for i := range tail {
-		tail[i] += sa*ra[i] + sb*rb[i]
+	slots := (*[blepTaps]float32)(o.slots[o.at:])
+	for i := range slots {
+		slots[i] += sa*a[i] + sb*b[i]
 	}
 }
 
@@ -341,8 +383,13 @@ func (o *Oscillator) HardSync(ago float32) {
 	ago = min(ago, 1)
 	old, since := o.phase, uint32(int64(float32(o.increment)*ago))
 	o.phase = since
-	// Next has already counted its sample, residuals start one slot back.
-	o.next--
+	// Next has already counted its sample, residuals start one slot back,
+	// where their first, smallest tap is too late to be heard.
+	if o.at == 0 {
+		o.last = 0
+		return // no sample yet
+	}
+	o.at--
 	slope := AudioPeak * float32(o.increment) * (1.0 / (1 << 32)) // volts per cycle, per sample
 	var v, jump float32
 	switch o.shape {
@@ -369,15 +416,11 @@ func (o *Oscillator) HardSync(ago float32) {
 		jump = -AudioPeak * sineAt(old-since)
 		o.residual(&blampTable, 2*math.Pi*slope*(1-sineAt(old-since+1<<30)), ago)
 	}
-	i := o.next & (blepTaps - 1)
-	o.slots[(i+OscillatorLatency)&(blepTaps-1)] += v - o.last
+	o.slots[o.at+OscillatorLatency] += v - o.last
 	if jump != 0 {
 		o.step(jump, ago)
 	}
-	// The slot that Next has emptied belongs to the far end now; what the
-	// residuals put there (their first, smallest tap) is dropped.
-	o.slots[i] = 0
-	o.next++
+	o.at++
 	o.last = v
 }
 

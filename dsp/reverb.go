@@ -46,6 +46,7 @@ type Reverb struct {
 	mask       int
 	at         int
 	delay      [reverbLines]float32
+	whole      [reverbLines]int
 	damped     [reverbLines]float32
 	diffuse    [2][3][]float32
 	diffuseAt  [2][3]int
@@ -71,7 +72,7 @@ func (r *Reverb) Init(sampleRate float64) {
 	longest := 0
 	for i, d := range reverbDelays {
 		n := nextPrime(int(float64(d) * rate / 48000))
-		r.delay[i] = float32(n)
+		r.delay[i], r.whole[i] = float32(n), n
 		longest = max(longest, n)
 	}
 	r.wander = float32(reverbWanderSeconds * rate)
@@ -235,49 +236,54 @@ func (r *Reverb) Next(left, right float32) (float32, float32) {
 		a, b := 1/math.Hypot(r.ca, r.sa), 1/math.Hypot(r.cb, r.sb)
 		r.ca, r.sa, r.cb, r.sb = r.ca*a, r.sa*a, r.cb*b, r.sb*b
 	}
+	// Half of the lines wander: enough to blur every mode, as all lines feed
+	// all others.
 	w := r.wander
-	ca, sa, cb, sb := float32(r.ca)*w, float32(r.sa)*w, float32(r.cb)*w, float32(r.sb)*w
-	wander := [reverbLines]float32{ca, cb, sa, sb, -ca, -cb, -sa, -sb}
+	wander := [reverbLines / 2]float32{float32(r.ca) * w, float32(r.cb) * w, float32(-r.ca) * w, float32(-r.cb) * w}
 
-	var x [reverbLines]float32
-	for i := range x {
+	now := &r.now
+	var d [reverbLines]float32
+	for i, by := range wander {
 		// The line is read around its length by cubic interpolation
 		// (Lagrange), flat enough to keep the decay at 6 kHz.
-		d := r.delay[i] + wander[i]
-		n := int(d)
-		f := d - float32(n)
+		at := r.delay[i] + by
+		n := int(at)
+		f := at - float32(n)
 		line, p := r.lines[i], r.at-n
 		y0, y1 := line[(p+1)&r.mask], line[p&r.mask]
 		y2, y3 := line[(p-1)&r.mask], line[(p-2)&r.mask]
-		g, h := f-1, f-2
-		v := y1*(f+1)*g*h*0.5 - y0*f*g*h*(1.0/6) - y2*(f+1)*f*h*0.5 + y3*(f+1)*f*g*(1.0/6)
-		r.damped[i] = flush(v + (r.damped[i]-v)*r.now.pole[i])
-		x[i] = r.damped[i] * r.now.gain[i]
+		g, h, e := f-1, f-2, f+1
+		v := g*h*(0.5*e*y1-(1.0/6)*f*y0) + e*f*((1.0/6)*g*y3-0.5*h*y2)
+		d[i] = flush(v + (r.damped[i]-v)*now.pole[i])
 	}
+	for i := reverbLines / 2; i < reverbLines; i++ {
+		v := r.lines[i][(r.at-r.whole[i])&r.mask]
+		d[i] = flush(v + (r.damped[i]-v)*now.pole[i])
+	}
+	r.damped = d
 	// Heard before the gain of the pass, so that the level does not depend on
 	// the decay time.
-	d := &r.damped
 	wetL := d[0] - d[2] + d[4] - d[6]
 	wetR := d[1] - d[3] + d[5] - d[7]
 
 	// Hadamard matrix as a butterfly; 1/√8 makes it lossless.
-	for _, span := range [3]int{1, 2, 4} {
-		for i := 0; i < reverbLines; i += 2 * span {
-			for j := i; j < i+span; j++ {
-				x[j], x[j+span] = x[j]+x[j+span], x[j]-x[j+span]
-			}
-		}
-	}
-	for i := range x {
-		in := inL
-		if i&1 == 1 {
-			in = inR
-		}
-		if i&2 == 2 {
-			in = -in
-		}
-		r.lines[i][r.at&r.mask] = flush(x[i]*0.35355338 + in*0.5)
-	}
+	a0, a1, a2, a3 := d[0]*now.gain[0], d[1]*now.gain[1], d[2]*now.gain[2], d[3]*now.gain[3]
+	a4, a5, a6, a7 := d[4]*now.gain[4], d[5]*now.gain[5], d[6]*now.gain[6], d[7]*now.gain[7]
+	a0, a1, a2, a3 = a0+a1, a0-a1, a2+a3, a2-a3
+	a4, a5, a6, a7 = a4+a5, a4-a5, a6+a7, a6-a7
+	a0, a1, a2, a3 = a0+a2, a1+a3, a0-a2, a1-a3
+	a4, a5, a6, a7 = a4+a6, a5+a7, a4-a6, a5-a7
+	const scale = 0.35355338
+	inL, inR = inL*0.5, inR*0.5
+	at := r.at & r.mask
+	r.lines[0][at] = flush((a0+a4)*scale + inL)
+	r.lines[1][at] = flush((a1+a5)*scale + inR)
+	r.lines[2][at] = flush((a2+a6)*scale - inL)
+	r.lines[3][at] = flush((a3+a7)*scale - inR)
+	r.lines[4][at] = flush((a0-a4)*scale + inL)
+	r.lines[5][at] = flush((a1-a5)*scale + inR)
+	r.lines[6][at] = flush((a2-a6)*scale - inL)
+	r.lines[7][at] = flush((a3-a7)*scale - inR)
 	r.at++
 	mix := r.mix.Next()
 	return left + mix*(wetL-left), right + mix*(wetR-right)
