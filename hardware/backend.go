@@ -82,6 +82,13 @@ func Devices() (devices []DeviceInfo, unavailable map[string]error) {
 			}
 			defer closeContext(c)
 			list, err := listDevices(c, name)
+			for i := range list {
+				list[i].details(c)
+			}
+			// ALSA also lists converters that lead to no device; a card that is busy has a colon.
+			list = slices.DeleteFunc(list, func(d DeviceInfo) bool {
+				return name == "alsa" && len(d.Rates) == 0 && !strings.Contains(d.ID, ":")
+			})
 			return answer{list, err}, nil
 		}, nil)
 		if err == nil {
@@ -165,6 +172,7 @@ func because(mark uint32) string {
 	return ""
 }
 
+// listDevices lists the playback devices of a backend by name and id; details adds what they can do.
 func listDevices(c *malgo.AllocatedContext, backend string) ([]DeviceInfo, error) {
 	found, err := c.Devices(malgo.Playback)
 	if err != nil {
@@ -172,19 +180,24 @@ func listDevices(c *malgo.AllocatedContext, backend string) ([]DeviceInfo, error
 	}
 	var list []DeviceInfo
 	for _, f := range found {
-		d := DeviceInfo{Backend: backend, ID: idString(backend, f.ID), Name: f.Name(), Default: f.IsDefault != 0, raw: f.ID}
-		if full, err := c.DeviceInfo(malgo.Playback, f.ID, malgo.Shared); err == nil {
-			for _, n := range full.Formats {
-				d.Channels = max(d.Channels, int(n.Channels))
-				if r := int(n.SampleRate); r != 0 && !slices.Contains(d.Rates, r) {
-					d.Rates = append(d.Rates, r)
-				}
-			}
-		}
-		slices.Sort(d.Rates)
-		list = append(list, d)
+		list = append(list, DeviceInfo{Backend: backend, ID: idString(backend, f.ID), Name: f.Name(), Default: f.IsDefault != 0, raw: f.ID})
 	}
 	return list, nil
+}
+
+// details asks the device itself, which opens it for a moment on some backends.
+func (d *DeviceInfo) details(c *malgo.AllocatedContext) {
+	full, err := c.DeviceInfo(malgo.Playback, d.raw, malgo.Shared)
+	if err != nil {
+		return
+	}
+	for _, n := range full.Formats {
+		d.Channels = max(d.Channels, int(n.Channels))
+		if r := int(n.SampleRate); r != 0 && !slices.Contains(d.Rates, r) {
+			d.Rates = append(d.Rates, r)
+		}
+	}
+	slices.Sort(d.Rates)
 }
 
 // idString shows an id as the backend's users write it.
@@ -222,6 +235,7 @@ func findDevice(c *malgo.AllocatedContext, backend string, s Settings) (*malgo.D
 	if s.Device == "" {
 		for i := range list {
 			if list[i].Default {
+				list[i].details(c)
 				return nil, list[i], nil
 			}
 		}
@@ -247,6 +261,7 @@ func findDevice(c *malgo.AllocatedContext, backend string, s Settings) (*malgo.D
 	if hit == nil {
 		return nil, DeviceInfo{}, fmt.Errorf("%s: no playback device has the id or a name like %q", backend, s.Device)
 	}
+	hit.details(c)
 	if m := sharedALSA.FindStringSubmatch(hit.ID); backend == "alsa" && m != nil && (s.Channels > 2 || s.CV|s.Gate != 0) {
 		// Past the mixer of two channels: the raw device is bit exact and has all of its outputs.
 		hit.ID = "hw:" + m[1] + "," + m[2]
@@ -299,7 +314,7 @@ func openStream(backend string, s Settings) (*stream, error) {
 	if backend == "null" && callbackInC {
 		st.info = DeviceInfo{Backend: "null", ID: "null", Name: "null"}
 		st.periods = 1
-		r.setLimit(s.Depth * BlockFrames)
+		r.setLimit(workingDepth(s, s.Period))
 		return st, nil
 	}
 	c, err := openContext(backend)

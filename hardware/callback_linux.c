@@ -1,3 +1,5 @@
+//go:build !gocallback
+
 // The data callback in C, and what installs it (see callback_linux.go).
 #define _GNU_SOURCE
 #include "callback_linux.h"

@@ -1,3 +1,5 @@
+//go:build !gocallback
+
 package hardware
 
 // The device thread must not enter Go: a Go callback waits for the scheduler and for malgo's mutex,

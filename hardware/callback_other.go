@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux || gocallback
 
 package hardware
 
@@ -10,7 +10,8 @@ import (
 
 // callbackInC says that the device thread stays out of Go on this system. Here it does not: the
 // linkers of macOS and Windows cannot redirect malgo's installation of its callback, so the callback
-// is Go's, makes one C call and returns. Use a deeper ring (Settings.Depth) on these systems.
+// is Go's, makes one C call and returns. Use a deeper ring (Settings.Depth) on these systems. The build
+// tag gocallback selects this way on Linux too, so that it can be tested there.
 const callbackInC = false
 
 // installCallback makes the device drain r.

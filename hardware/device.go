@@ -371,7 +371,7 @@ func (d *Device) tuneRing(st *stream, now time.Time, second *time.Time) {
 		return
 	}
 	if st.depth == 0 {
-		st.depth = d.workingDepth(st.period)
+		st.depth = workingDepth(d.settings, st.period)
 		st.ring.setLimit(st.depth)
 		st.ring.takeMaxRequest()
 		st.ring.takeMinFill()
@@ -383,7 +383,7 @@ func (d *Device) tuneRing(st *stream, now time.Time, second *time.Time) {
 	}
 	*second = now
 	d.ringMin = st.ring.takeMinFill()
-	if n := d.workingDepth(st.ring.takeMaxRequest()); n > st.depth {
+	if n := workingDepth(d.settings, st.ring.takeMaxRequest()); n > st.depth {
 		d.log.Info("the audio device takes larger blocks than it was asked to: the ring is deeper", "frames", n, "was", st.depth)
 		st.depth = n
 		st.ring.setLimit(n)
@@ -392,8 +392,8 @@ func (d *Device) tuneRing(st *stream, now time.Time, second *time.Time) {
 
 // workingDepth is the ring's depth in frames for callbacks of up to request frames: what was set,
 // and at least half of that besides one whole callback.
-func (d *Device) workingDepth(request int) int {
-	depth := d.settings.Depth * BlockFrames
+func workingDepth(s Settings, request int) int {
+	depth := s.Depth * BlockFrames
 	return max(depth, request+depth/2)
 }
 

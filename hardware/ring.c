@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#if defined(_WIN32)
+#include <malloc.h>
+#endif
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sys/resource.h>
@@ -34,10 +37,14 @@ ks_ring *ks_ring_new(uint32_t channels, uint32_t capacity, uint64_t cv_mask, uin
 {
     if (channels == 0 || channels > KS_MAX_CHANNELS || capacity == 0 || rate <= 0) return NULL;
     ks_ring *r = NULL;
+#if defined(_WIN32)
+    r = _aligned_malloc(sizeof *r, 64);
+    if (r == NULL) return NULL;
+#else
     if (posix_memalign((void **)&r, 64, sizeof *r) != 0) return NULL;
+#endif
     memset(r, 0, sizeof *r);
     r->data = calloc((size_t)channels * capacity, sizeof(float));
-    if (r->data == NULL) { free(r); return NULL; }
     r->channels = channels;
     r->capacity = capacity;
     r->limit = capacity;
@@ -46,6 +53,7 @@ ks_ring *ks_ring_new(uint32_t channels, uint32_t capacity, uint64_t cv_mask, uin
     r->nominal_spf = 1.0 / rate;
     r->min_fill = UINT64_MAX;
     r->first = 1;
+    if (r->data == NULL) { ks_ring_free(r); return NULL; }
     return r;
 }
 
@@ -53,7 +61,11 @@ void ks_ring_free(ks_ring *r)
 {
     if (r == NULL) return;
     free(r->data);
+#if defined(_WIN32)
+    _aligned_free(r);
+#else
     free(r);
+#endif
 }
 
 static uint64_t bits(double d) { uint64_t u; memcpy(&u, &d, sizeof u); return u; }

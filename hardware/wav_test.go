@@ -15,6 +15,16 @@ import (
 	"time"
 )
 
+// need skips the test when a program is not installed.
+func need(t testing.TB, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed (apt install pulseaudio pulseaudio-utils jackd2 jack-capture ffmpeg sox)", p)
+		}
+	}
+}
+
 func writeRamp(t testing.TB, path string, channels, frames int) {
 	t.Helper()
 	w, err := CreateWAV(path, 48000, channels)

@@ -16,16 +16,6 @@ import (
 	"time"
 )
 
-// need skips the test when a program is not installed.
-func need(t testing.TB, programs ...string) {
-	t.Helper()
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			t.Skipf("%s is not installed (apt install pulseaudio pulseaudio-utils jackd2 jack-capture ffmpeg sox)", p)
-		}
-	}
-}
-
 // pulseServer is a private PulseAudio whose sink stands for an interface with eight outputs, in the
 // channel order that miniaudio assumes.
 type pulseServer struct {
@@ -300,30 +290,84 @@ func TestPulseAudioDiesAndComesBack(t *testing.T) {
 	}
 }
 
-func startJACK(t *testing.T, period int) {
+// jackServer is a private JACK with eight dummy outputs, standing for a DC-coupled interface.
+type jackServer struct {
+	name   string
+	period int
+	cmd    *exec.Cmd
+	log    bytes.Buffer
+}
+
+func startJACK(t *testing.T, period int) *jackServer {
 	t.Helper()
 	need(t, "jackd", "jack_wait", "jack_rec")
-	name := fmt.Sprintf("ks%d", os.Getpid())
-	t.Setenv("JACK_DEFAULT_SERVER", name)
+	j := &jackServer{name: fmt.Sprintf("ks%d", os.Getpid()), period: period}
+	t.Setenv("JACK_DEFAULT_SERVER", j.name)
 	t.Setenv("JACK_NO_AUDIO_RESERVATION", "1")
 	t.Setenv("JACK_NO_START_SERVER", "1")
-	var log bytes.Buffer
-	cmd := exec.Command("jackd", "-n", name, "-R", "-P", "60", "-S", "-d", "dummy", "-r", "48000", "-p", fmt.Sprint(period), "-C", "8", "-P", "8")
-	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	t.Cleanup(func() { j.stop(syscall.SIGTERM) })
+	j.start(t)
+	return j
+}
+
+func (j *jackServer) start(t *testing.T) {
+	t.Helper()
+	j.cmd = exec.Command("jackd", "-n", j.name, "-R", "-P", "60", "-S", "-d", "dummy", "-r", "48000", "-p", fmt.Sprint(j.period), "-C", "8", "-P", "8")
+	j.log.Reset()
+	j.cmd.Stdout, j.cmd.Stderr = &j.log, &j.log
+	j.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := j.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		timer := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait()
-		timer.Stop()
-	})
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := exec.CommandContext(ctx, "jack_wait", "-s", name, "-w", "-t", "8").Run(); err != nil {
-		t.Fatalf("jackd does not come up: %v\n%s", err, log.String())
+	if err := exec.CommandContext(ctx, "jack_wait", "-s", j.name, "-w", "-t", "8").Run(); err != nil {
+		t.Fatalf("jackd does not come up: %v", err)
+	}
+}
+
+func (j *jackServer) stop(sig os.Signal) {
+	if j.cmd == nil {
+		return
+	}
+	_ = j.cmd.Process.Signal(sig)
+	timer := time.AfterFunc(5*time.Second, func() { _ = j.cmd.Process.Kill() })
+	_ = j.cmd.Wait()
+	timer.Stop()
+	j.cmd = nil
+}
+
+func TestJACKDiesAndComesBack(t *testing.T) {
+	j := startJACK(t, 128)
+	d := openPeer(t, Settings{Backend: "jack", Channels: 8, Period: 128, Depth: 16}, &ramp{volts: 4})
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		time.Sleep(500 * time.Millisecond)
+		j.stop(sig)
+		if !d.waitUntil(3*time.Second, func() bool { return d.Stats().Lost }) {
+			t.Fatalf("%v: the loss was not noticed", sig)
+		}
+		ticks, a := processTicks(t), d.Stats()
+		time.Sleep(time.Second)
+		if b := d.Stats(); b.Frames-a.Frames < 40000 {
+			t.Errorf("%v: %d frames in a second without the device", sig, b.Frames-a.Frames)
+		}
+		if used := processTicks(t) - ticks; used > 40 {
+			t.Errorf("%v: %d %% of a core used while the device was away: something spins", sig, used)
+		}
+		before := d.Stats().Callbacks
+		j.start(t)
+		back := time.Now()
+		if !d.waitUntil(5*time.Second, func() bool { s := d.Stats(); return !s.Lost && s.Callbacks > before+5 }) {
+			t.Fatalf("%v: the device did not come back: %+v", sig, d.Stats())
+		}
+		t.Logf("%v: back %s after the server answered; %d hang", sig, time.Since(back), d.hanging.Load())
+		if after := time.Since(back); after > time.Second {
+			t.Errorf("%v: back after %s, want within 1 s", sig, after)
+		}
+	}
+	t0 := time.Now()
+	if err := d.Close(); err != nil || time.Since(t0) > 3*time.Second {
+		t.Errorf("closing took %s: %v", time.Since(t0), err)
 	}
 }
 
