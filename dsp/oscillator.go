@@ -288,6 +288,20 @@ func (o *Oscillator) Process(out []float32, hertz float32) {
 			}
 			o.last = AudioPeak * sawAt(o.phase)
 			o.wrapped = o.phase < inc
+		case Triangle:
+			for range n {
+				o.phase += inc
+				p := o.phase
+				if p < inc {
+					o.corner(inc, 1, p)
+				} else if p >= 1<<31 && p-inc < 1<<31 && inc > 0 {
+					o.corner(inc, -1, p-1<<31)
+				}
+				o.slots[o.at&(oscillatorSpan-1)+OscillatorLatency] += AudioPeak * triangleAt(p)
+				o.at++
+			}
+			o.last = AudioPeak * triangleAt(o.phase)
+			o.wrapped = o.phase < inc
 		case SineWave:
 			p := o.phase
 			for i := range o.slots[first+OscillatorLatency : first+OscillatorLatency+n] {
