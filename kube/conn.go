@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,10 +12,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
@@ -39,6 +40,7 @@ type Conn struct {
 	coordination coordinationclient.CoordinationV1Interface
 	dynamic      dynamic.Interface
 	http         *http.Client
+	base         string // ends with a slash
 	dialer       *connrotation.Dialer
 	pulse        *pulse
 }
@@ -126,6 +128,11 @@ func newConn(config *rest.Config) (*Conn, error) {
 		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
 	}
 	c.http = client
+	base, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("address %s: %w", config.Host, err)
+	}
+	c.base = strings.TrimSuffix(base.String(), "/") + "/"
 	if c.core, err = coreclient.NewForConfigAndClient(typed, client); err != nil {
 		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
 	}
@@ -148,15 +155,33 @@ func newConn(config *rest.Config) (*Conn, error) {
 func (c *Conn) identify(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
-	ns, err := c.core.Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
-	if err == nil {
-		return string(ns.UID), nil
+	// Without client-go's layer, which repeats a request whose connection
+	// broke only a second later.
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"api/v1/namespaces/"+metav1.NamespaceSystem, nil)
+	if err != nil {
+		return "", err
 	}
-	var status apierrors.APIStatus
-	if errors.As(err, &status) && status.Status().Code > 0 && status.Status().Code < http.StatusInternalServerError {
-		return "", nil
+	request.Header.Set("Accept", "application/json")
+	response, err := c.http.Do(request)
+	if err != nil {
+		return "", err
 	}
-	return "", err
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case response.StatusCode >= http.StatusInternalServerError:
+		return "", fmt.Errorf("%s answers %s", c.Server, response.Status)
+	case response.StatusCode != http.StatusOK:
+		return "", nil // it serves, whatever it thinks of us
+	}
+	var ns metav1.PartialObjectMetadata
+	if err := json.Unmarshal(body, &ns); err != nil {
+		return "", fmt.Errorf("%s answers what is not a namespace: %w", c.Server, err)
+	}
+	return string(ns.UID), nil
 }
 
 // Source says where the API is.
