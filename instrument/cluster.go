@@ -81,8 +81,9 @@ type deployment struct {
 }
 
 // wishHysteresis is how far knob and CV must be from the present number of
-// replicas to change it: the midpoint and a tenth.
-const wishHysteresis = 0.6
+// replicas to change it. A knob and a clean 1 V a replica move by 1; a noise
+// of ±0.3 V about a midpoint moves by 0.8 and changes nothing.
+const wishHysteresis = 0.85
 
 func (d *deployment) Init(sampleRate float64, seed uint64) {
 	d.panel.init(Spec("deployment"), sampleRate)
@@ -132,7 +133,6 @@ type pod struct {
 	voice   podVoice
 	request dsp.SchmittTrigger
 	event   dsp.SchmittTrigger
-	frame   int64
 }
 
 const (
@@ -227,6 +227,7 @@ type etcd struct {
 	panel
 	edge  dsp.SchmittTrigger
 	tick  dsp.Sine
+	hz    float32
 	env   dsp.Decay
 	count int
 }
@@ -256,14 +257,13 @@ func (e *etcd) Process(io *IO) {
 		if e.edge.Next(beat[i]) {
 			if e.count++; e.count >= int(io.Params[2][i]) {
 				e.count = 0
-				hz := io.Params[0][i] * dsp.Exp2(io.Out[etcdLatency].Volts[0][i]*tickJitter)
-				e.tick.SetFrequency(hz)
+				e.hz = io.Params[0][i] * dsp.Exp2(io.Out[etcdLatency].Volts[0][i]*tickJitter)
 				e.env.Set(0.0005, float64(io.Params[1][i])/1000)
 				e.env.Strike(AudioVolts)
 			}
 		}
 		if e.env.Active() {
-			b[i] = e.tick.Next() * e.env.Next()
+			b[i] = e.tick.Next(e.hz) * e.env.Next() * 0.2
 		} else {
 			b[i] = 0
 		}

@@ -64,6 +64,8 @@ type Engine struct {
 	fadeFrames int
 	master     dsp.Ramp
 	masterBuf  [BlockSize]float32
+	leavingBuf [BlockSize]float32 // the master fade of modules that leave
+	lastN      int                // frames of the slice before
 	meterEvery int64
 	nextMeter  int64
 	peak       [MaxPoly]float32
@@ -151,6 +153,20 @@ func (e *Engine) Render(out, in [][]float32) {
 // starts to fade. Audio thread.
 func (e *Engine) take(p *Plan) {
 	e.plan = p
+	for _, f := range p.feedback {
+		f.generation = p.Generation
+	}
+	for i := range p.steps {
+		nd := p.steps[i].node
+		nd.generation, nd.place = p.Generation, i
+		if p.steps[i].leaving && !nd.gone {
+			if nd.ran {
+				e.fadeLeft = e.fadeFrames
+			} else {
+				nd.gone = true // it came and went between two plans that were played
+			}
+		}
+	}
 	for i := range p.steps {
 		st := &p.steps[i]
 		for j := range st.node.in {
@@ -162,9 +178,30 @@ func (e *Engine) take(p *Plan) {
 			if in.current != src {
 				in.previous, in.current = in.current, src
 				e.fadeLeft = e.fadeFrames
+				if s := in.previous; (s.node != nil && (s.node.generation != p.Generation || s.node.place >= i)) ||
+					(s.loop != nil && s.loop.generation != p.Generation) {
+					// It runs no more, or too late: fade from its last volts.
+					in.hold(s, e.lastN)
+				}
 			}
 		}
 	}
+}
+
+// hold makes the input's past a standing voltage. Audio thread.
+func (in *input) hold(s *Signal, n int) {
+	in.held.Channels = s.Channels
+	for c := range s.Channels {
+		v := float32(0)
+		if n > 0 {
+			v = s.Volts[c][n-1]
+		}
+		b := &in.held.Volts[c]
+		for i := range b {
+			b[i] = v
+		}
+	}
+	in.previous = in.held
 }
 
 // collect moves what is in the inbox to its place among the pending events.
@@ -184,6 +221,10 @@ func (e *Engine) insert(ev Event) {
 	if len(e.pending)-e.pendingAt >= pendingSize {
 		// Better early than never: a gate that falls must fall.
 		e.overflow++
+		if ev.Frame < e.pending[e.pendingAt].Frame {
+			e.apply(ev)
+			return
+		}
 		e.apply(e.pending[e.pendingAt])
 		e.pendingAt++
 	}
@@ -216,7 +257,16 @@ func (e *Engine) apply(ev Event) {
 	case EventPanic:
 		if e.plan != nil {
 			for i := range e.plan.steps {
-				e.reset(e.plan.steps[i].node)
+				nd := e.plan.steps[i].node
+				e.reset(nd)
+				for j := range nd.in {
+					if s := &nd.spec.Inputs[j]; s.Kind == Gate || s.Kind == Trigger || s.Kind == Presence {
+						nd.in[j].normal.Fill(s.Normal)
+					}
+				}
+			}
+			for _, f := range e.plan.feedback {
+				f.ring.Volts = [MaxPoly][BlockSize]float32{}
 			}
 		}
 		return
@@ -275,6 +325,10 @@ func (e *Engine) slice(n int, device [][]float32) {
 	if p == nil {
 		return
 	}
+	e.lastN = n
+	for i := range n {
+		e.leavingBuf[i] = e.masterBuf[i] * max(float32(e.fadeLeft-i-1), 0) / float32(e.fadeFrames)
+	}
 	off := int(e.frame % BlockSize)
 	for _, f := range p.feedback {
 		f.view.Channels = f.ring.Channels
@@ -284,7 +338,7 @@ func (e *Engine) slice(n int, device [][]float32) {
 	}
 	for i := range p.steps {
 		st := &p.steps[i]
-		if st.leaving && e.fadeLeft == 0 {
+		if st.node.gone {
 			continue
 		}
 		e.step(st, n, device)
@@ -302,8 +356,11 @@ func (e *Engine) slice(n int, device [][]float32) {
 	if e.fadeLeft > 0 {
 		if e.fadeLeft -= n; e.fadeLeft == 0 {
 			for i := range p.steps {
-				for j := range p.steps[i].node.in {
-					p.steps[i].node.in[j].previous = nil
+				nd := p.steps[i].node
+				nd.gone = p.steps[i].leaving
+				for j := range nd.in {
+					nd.in[j].previous = nil
+					nd.in[j].patched = p.steps[i].patched&(1<<j) != 0
 				}
 			}
 		}
@@ -320,14 +377,19 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 	nd := st.node
 	io := &nd.io
 	io.N, io.Frame, io.engine, io.Master, io.Device = n, e.frame, e, &e.masterBuf, device
-	io.Patched = 0
+	if st.leaving {
+		io.Master = &e.leavingBuf
+	} else {
+		nd.ran = true
+	}
+	io.Patched = st.patched
 	for j := range nd.in {
 		in := &nd.in[j]
 		io.In[j] = in.current
-		if in.current != &in.normal || in.previous != nil {
-			io.Patched |= 1 << j
-		}
 		if in.previous != nil {
+			if in.patched {
+				io.Patched |= 1 << j
+			}
 			e.crossfade(in, n)
 			io.In[j] = in.mix
 		}
@@ -348,11 +410,11 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 		p.flat = false
 		if s.Curve == Exponential {
 			for i := range n {
-				p.buf[i] = min(max(p.buf[i]*dsp.Exp2(per*cv[i]*att[i]), lo), hi)
+				p.buf[i] = min(max(p.buf[i]*dsp.Exp2(per*att[i]*cv[i]), lo), hi)
 			}
 		} else {
 			for i := range n {
-				p.buf[i] = min(max(p.buf[i]+per*cv[i]*att[i], lo), hi)
+				p.buf[i] = min(max(p.buf[i]+per*att[i]*cv[i], lo), hi)
 			}
 		}
 	}

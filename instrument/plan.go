@@ -25,7 +25,8 @@ type Plan struct {
 // step is one node in its place, with the signals that its inputs read.
 type step struct {
 	node    *node
-	source  []*Signal // by input; nil where nothing is plugged in
+	source  []*Signal // by input; nil where it reads its normal
+	patched uint64    // bit i: a cable is in input i
 	leaving bool      // in the patch no more, but running until its cables have faded
 }
 
@@ -33,6 +34,7 @@ type step struct {
 // the block is sliced.
 type feedback struct {
 	source, ring, view *Signal
+	generation         uint64 // newest plan that moves it; the audio thread's
 }
 
 // node is one module at work. The audio thread owns all of it once a plan
@@ -46,6 +48,12 @@ type node struct {
 	out    []*Signal
 	in     []input
 	io     IO
+
+	// The audio thread's knowledge of where the node stands.
+	generation uint64 // newest plan that it is in
+	place      int    // among that plan's steps
+	ran        bool   // it has been heard
+	gone       bool   // it has left, and what it fed has faded
 }
 
 // param is one knob on its way.
@@ -61,6 +69,8 @@ type input struct {
 	previous *Signal // what it read before the last plan, while fading
 	normal   Signal
 	mix      *Signal // where a fade is mixed
+	held     *Signal // what it read last, where that cannot go on
+	patched  bool    // a cable is in it, or was a moment ago
 	watch    bool
 	high     bool // of a watched gate
 }
@@ -150,11 +160,19 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 	visit = func(n *node) {
 		state[n] = visiting
 		source := make([]*Signal, len(n.in))
+		var patched uint64
 		for i := range n.spec.Inputs {
 			cb, ok := cableOf[JackRef{n.id, n.spec.Inputs[i].Name}]
 			if !ok {
+				// Inputs that are followed come first, so theirs is known.
+				if f := n.spec.Input(n.spec.Inputs[i].Follows); f >= 0 {
+					if source[i] = source[f]; source[i] == nil {
+						source[i] = &n.in[f].normal
+					}
+				}
 				continue
 			}
+			patched |= 1 << i
 			from := nodes[cb.From.Module]
 			sig := from.out[from.spec.Output(cb.From.Jack)]
 			if state[from] == unseen {
@@ -166,6 +184,7 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 					// A loop that stays keeps what is in its delay.
 					if f = c.loops[sig]; f == nil {
 						f = &feedback{source: sig, ring: &Signal{Channels: 1}, view: &Signal{Channels: 1}}
+						f.view.loop = f
 					}
 					loops[sig] = f
 					plan.feedback = append(plan.feedback, f)
@@ -176,20 +195,26 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 		}
 		state[n] = done
 		last[n] = source
-		plan.steps = append(plan.steps, step{node: n, source: source})
+		plan.steps = append(plan.steps, step{node: n, source: source, patched: patched})
 	}
 	for _, n := range order {
 		if state[n] == unseen {
 			visit(n)
 		}
 	}
-	// Those that leave run first: what they feed fades away from them.
+	// A loop that was opened moves on while what it fed fades.
+	for sig, f := range c.loops {
+		if loops[sig] == nil {
+			plan.feedback = append(plan.feedback, f)
+		}
+	}
+	slices.SortFunc(plan.feedback, func(a, b *feedback) int { return cmp.Compare(a.source.node.handle, b.source.node.handle) })
 	var gone []step
 	for n, d := range c.leaving {
 		gone = append(gone, step{node: n, source: d.source, leaving: true})
 	}
 	slices.SortFunc(gone, func(a, b step) int { return cmp.Compare(a.node.handle, b.node.handle) })
-	plan.steps = append(gone, plan.steps...)
+	plan.steps = arrange(append(gone, plan.steps...), c.last)
 	c.last, c.loops = last, loops
 
 	plan.byHandle = make([]*node, c.nextHandle+1)
@@ -197,6 +222,45 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 		plan.byHandle[n.handle] = n
 	}
 	return plan, nil
+}
+
+// arrange puts steps in an order in which each runs after all that it reads
+// and, where that is possible, after all that it read in the last plan, from
+// which it is about to fade. Steps that have a choice keep their order.
+func arrange(steps []step, last map[*node][]*Signal) []step {
+	in := map[*node]bool{}
+	for i := range steps {
+		in[steps[i].node] = true
+	}
+	waits := func(s *step, sources []*Signal, done map[*node]bool) bool {
+		for _, sig := range sources {
+			if sig != nil && sig.node != nil && sig.node != s.node && in[sig.node] && !done[sig.node] {
+				return true
+			}
+		}
+		return false
+	}
+	done := map[*node]bool{}
+	order := make([]step, 0, len(steps))
+	for len(order) < len(steps) {
+		pick := -1
+		for i := range steps {
+			s := &steps[i]
+			if done[s.node] || waits(s, s.source, done) {
+				continue
+			}
+			if !waits(s, last[s.node], done) {
+				pick = i
+				break
+			}
+			if pick < 0 {
+				pick = i
+			}
+		}
+		done[steps[pick].node] = true
+		order = append(order, steps[pick])
+	}
+	return order
 }
 
 func (c *Compiler) newNode(m *Module) *node {
@@ -217,11 +281,12 @@ func (c *Compiler) newNode(m *Module) *node {
 		in.normal.Fill(s.Inputs[i].Normal)
 		in.current = &in.normal
 		in.mix = &Signal{Channels: 1}
+		in.held = &Signal{Channels: 1}
 		in.watch = s.Inputs[i].Watch
 		n.io.In = append(n.io.In, in.current)
 	}
 	for i := range n.out {
-		n.out[i] = &Signal{Channels: 1}
+		n.out[i] = &Signal{Channels: 1, node: n}
 	}
 	n.io.Out = n.out
 	n.io.handle = n.handle

@@ -22,6 +22,9 @@ type Signal struct {
 	// Channels is how many of Volts are in use, 1 to MaxPoly.
 	Channels int
 	Volts    [MaxPoly][BlockSize]float32
+
+	node *node     // whose output jack this is, if it is one
+	loop *feedback // whose delayed view this is, if it is one
 }
 
 // Fill sets the first channel to v for all frames and makes the signal

@@ -90,6 +90,9 @@ type JackSpec struct {
 	Unit string // what the volts stand for, where it is not the kind's own meaning
 	// Normal is what an input reads with nothing plugged in, in volts.
 	Normal float32
+	// Follows names the input of the same module that this one reads with
+	// nothing plugged in, as the right side of a stereo pair reads the left.
+	Follows string
 	// Poly marks an output that always carries MaxPoly channels, or an input
 	// that uses all of them.
 	Poly bool
@@ -152,6 +155,11 @@ func (s *ModuleSpec) finish() {
 		s.cv = append(s.cv, cvParam{param: i, att: len(s.Params), input: len(s.Inputs)})
 		s.Inputs = append(s.Inputs, JackSpec{Name: p.Name + "_cv", Kind: CV, Doc: "adds to " + p.Name + " through its attenuverter"})
 		s.Params = append(s.Params, ParamSpec{Name: p.Name + "_att", Min: -1, Max: 1, Value: 1, Doc: "share of " + p.Name + "_cv"})
+	}
+	for i, j := range s.Inputs {
+		if j.Follows != "" && s.Input(j.Follows) >= i {
+			panic(fmt.Sprintf("module %s: %s follows %q, which is no input before it", s.Kind, j.Name, j.Follows))
+		}
 	}
 	seen := map[string]bool{}
 	claim := func(name string) {

@@ -2,6 +2,7 @@ package instrument
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/k8s-synth/k8s-synth/dsp"
 )
@@ -112,7 +113,7 @@ func mixerSpec() *ModuleSpec {
 	for i := 1; i <= mixerChannels; i++ {
 		s.Inputs = append(s.Inputs,
 			JackSpec{Name: fmt.Sprintf("left_%d", i), Kind: Audio, Poly: true, Doc: fmt.Sprintf("channel %d; alone, both sides of it", i)},
-			JackSpec{Name: fmt.Sprintf("right_%d", i), Kind: Audio, Poly: true, Doc: fmt.Sprintf("right of channel %d", i)})
+			JackSpec{Name: fmt.Sprintf("right_%d", i), Kind: Audio, Poly: true, Follows: fmt.Sprintf("left_%d", i), Doc: fmt.Sprintf("right of channel %d", i)})
 	}
 	s.Inputs = append(s.Inputs,
 		JackSpec{Name: "return_left", Kind: Audio, Doc: "what comes back from the send"},
@@ -126,11 +127,15 @@ func mixerSpec() *ModuleSpec {
 
 type mixer struct {
 	level, send [mixerChannels]decibels
+	stereo      [mixerChannels]float32 // 0 where pan holds, 1 where balance does
+	step        float32                // of stereo, in cableSeconds from one to the other
 }
 
-func (m *mixer) Init(float64, uint64) {}
+func (m *mixer) Init(sampleRate float64, seed uint64) {
+	m.step = float32(1 / (cableSeconds * sampleRate))
+}
 
-// Reset does nothing: a mixer has no memory. Audio thread.
+// Reset does nothing: a mixer remembers no sound. Audio thread.
 func (m *mixer) Reset() {}
 
 // Process renders mix and send. Audio thread.
@@ -141,7 +146,11 @@ func (m *mixer) Process(io *IO) {
 	}
 	l, r, sl, sr := &io.Out[0].Volts[0], &io.Out[1].Volts[0], &io.Out[2].Volts[0], &io.Out[3].Volts[0]
 	for k := range mixerChannels {
-		stereo := io.Patched&(1<<(2*k+1)) != 0
+		step := -m.step
+		if io.Patched&(1<<(2*k+1)) != 0 {
+			step = m.step
+		}
+		stereo := m.stereo[k]
 		if io.Patched&(3<<(2*k)) == 0 {
 			continue
 		}
@@ -149,18 +158,21 @@ func (m *mixer) Process(io *IO) {
 		level, pan, send := io.Params[3*k], io.Params[3*k+1], io.Params[3*k+2]
 		for i := range n {
 			g, s, p := m.level[k].linear(level[i]), m.send[k].linear(send[i]), pan[i]
-			a := sum(left, i)
-			var b float32
-			if stereo {
+			a, b := sum(left, i), float32(0)
+			stereo = min(max(stereo+step, 0), 1)
+			if stereo > 0 {
+				b = sum(right, i)
+			}
+			if stereo == 1 {
 				// Balance: the near side stays, the far side goes.
-				b = sum(right, i) * min(1+p, 1)
-				a *= min(1-p, 1)
-			} else if p == 0 {
-				a *= 0.70710678
-				b = a
+				a, b = a*min(1-p, 1), b*min(1+p, 1)
 			} else {
-				q := (1 + p) * 0.125
-				a, b = a*dsp.SineCycles(0.25+q), a*dsp.SineCycles(q)
+				ml, mr := a*0.70710678, a*0.70710678
+				if p != 0 {
+					q := (1 + p) * 0.125
+					ml, mr = a*dsp.SineCycles(0.25+q), a*dsp.SineCycles(q)
+				}
+				a, b = ml+stereo*(a*min(1-p, 1)-ml), mr+stereo*(b*min(1+p, 1)-mr)
 			}
 			a, b = a*g, b*g
 			l[i] += a
@@ -168,6 +180,7 @@ func (m *mixer) Process(io *IO) {
 			sl[i] += a * s
 			sr[i] += b * s
 		}
+		m.stereo[k] = stereo
 	}
 	rl, rr := &io.In[2*mixerChannels].Volts[0], &io.In[2*mixerChannels+1].Volts[0]
 	for i := range n {
@@ -196,11 +209,49 @@ func reverbSpec() *ModuleSpec {
 			{Name: "mix", Doc: "share of the room in what comes out", Min: 0, Max: 1, Value: 1, PerVolt: 0.1},
 		},
 		Inputs: []JackSpec{
-			{Name: "left", Kind: Audio, Doc: "left; alone, both sides"},
-			{Name: "right", Kind: Audio, Doc: "right"},
+			{Name: "in_left", Kind: Audio, Doc: "left; alone, both sides"},
+			{Name: "in_right", Kind: Audio, Follows: "in_left", Doc: "right"},
 			{Name: "open", Kind: Gate, Normal: GateVolts, Doc: "the room is open while high"},
 		},
 		Outputs: []JackSpec{{Name: "left", Kind: Audio, Doc: "left"}, {Name: "right", Kind: Audio, Doc: "right"}},
+	}
+}
+
+type reverb struct {
+	room           dsp.Reverb
+	open           dsp.SchmittTrigger
+	decay, damping float32
+}
+
+func (m *reverb) Init(sampleRate float64, seed uint64) {
+	m.room.Init(sampleRate)
+	m.decay = -1
+}
+
+// Reset empties the room. Audio thread.
+func (m *reverb) Reset() {
+	m.room.Reset()
+	m.open.Reset()
+}
+
+// Process renders the room. Audio thread.
+func (m *reverb) Process(io *IO) {
+	left, right := io.In[0], io.In[1]
+	for i := range io.N {
+		if (io.Frame+int64(i))%controlFrames == 0 {
+			d, h := io.Params[0][i], io.Params[1][i]
+			if d != m.decay || h != m.damping {
+				m.decay, m.damping = d, h
+				// At full damping the highs die in a tenth of the time.
+				m.room.SetDecay(float64(d), float64(d)*math.Pow(0.1, float64(h)))
+			}
+			m.room.SetMix(io.Params[2][i])
+			m.open.Next(io.In[2].Volts[0][i])
+			if o := m.open.High(); o != m.room.Open() {
+				m.room.SetOpen(o)
+			}
+		}
+		io.Out[0].Volts[0][i], io.Out[1].Volts[0][i] = m.room.Next(left.Volts[0][i], right.Volts[0][i])
 	}
 }
 
@@ -317,7 +368,7 @@ func audioOutSpec() *ModuleSpec {
 		},
 		Inputs: []JackSpec{
 			{Name: "left", Kind: Audio, Poly: true, Doc: "left; alone, both sides"},
-			{Name: "right", Kind: Audio, Poly: true, Doc: "right"},
+			{Name: "right", Kind: Audio, Poly: true, Follows: "left", Doc: "right"},
 		},
 		Outputs: []JackSpec{
 			{Name: "reduction", Kind: CV, Unit: "1 V a dB", Doc: "what the limiter takes away"},
@@ -331,7 +382,6 @@ type audioOut struct {
 	gain    decibels
 	ceiling decibels
 	set     float32
-	cut     decibels
 }
 
 func (m *audioOut) Init(sampleRate float64, seed uint64) {
@@ -351,26 +401,23 @@ func (m *audioOut) Reset() {
 // Process adds the sound to the device's channels. Audio thread.
 func (m *audioOut) Process(io *IO) {
 	left, right := io.In[0], io.In[1]
-	if io.Patched&2 == 0 {
-		right = left
-	}
 	first := int(io.Params[2][0]) - 1
 	for i := range io.N {
 		if c := AudioVolts * m.ceiling.linear(io.Params[1][i]); c != m.set {
 			m.set = c
 			m.limiter.SetCeiling(c)
 		}
-		g := m.gain.linear(io.Params[0][i]) * io.Master[i]
+		g := m.gain.linear(io.Params[0][i])
 		l, r := m.limiter.Next(m.dc[0].Next(sum(left, i)*g), m.dc[1].Next(sum(right, i)*g))
 		if first < len(io.Device) {
-			io.Device[first][i] += l
+			io.Device[first][i] += l * io.Master[i]
 		}
 		if first+1 < len(io.Device) {
-			io.Device[first+1][i] += r
+			io.Device[first+1][i] += r * io.Master[i]
 		}
 		cut := float32(0)
 		if red := m.limiter.Reduction(); red < 0.9999 {
-			cut = float32(-6.0205999 * log2(float64(red)))
+			cut = float32(-20 * math.Log10(float64(red)))
 		}
 		io.Out[0].Volts[0][i] = cut
 	}
