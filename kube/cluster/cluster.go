@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -76,7 +78,9 @@ type Cluster struct {
 	stopClients, stopAPI context.CancelFunc
 	clients, api         sync.WaitGroup
 
-	bootMu sync.Mutex
+	// healthy tells that the API server's start is over.
+	healthy atomic.Bool
+	bootMu  sync.Mutex
 
 	failOnce sync.Once
 	failed   chan struct{}
@@ -285,6 +289,7 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 		}); err != nil {
 			return fmt.Errorf("API server does not become ready: %w", err)
 		}
+		c.healthy.Store(true)
 		close(healthy)
 		c.reached(mapping.BootAPIServer)
 		return nil
@@ -327,6 +332,11 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 	})
 	step(func() error {
 		if err := after(serving); err != nil {
+			return err
+		}
+		// The API server makes it a moment later; KWOK would try again after a
+		// second.
+		if err := ensureNamespace(ctx, client, corev1.NamespaceNodeLease); err != nil {
 			return err
 		}
 		if err := ensureNodes(ctx, client, c.config.Nodes); err != nil {
@@ -454,11 +464,14 @@ func sweepEphemeral(log *slog.Logger) {
 // about five seconds. What the API has acknowledged is on disk before.
 func (c *Cluster) Stop() {
 	c.stopOnce.Do(func() {
+		stopping.Store(true)
 		if c.stopClients != nil {
 			c.stopClients()
 			within(clientsGrace, c.clients.Wait)
 		}
-		if c.stopAPI != nil {
+		// A start that is interrupted is fatal to the API server, which prints
+		// its stacks; it has nothing that would need an orderly end.
+		if c.stopAPI != nil && c.healthy.Load() {
 			c.stopAPI()
 			within(apiServerGrace, c.api.Wait)
 		}

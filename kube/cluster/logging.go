@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -29,7 +31,17 @@ var usual = []string{
 	// A controller read its cache before its own write had come back, and
 	// tries again.
 	"is not as new as written version",
+	// etcd asks itself for the version of a store that it has just made.
+	"failed to update storage version",
 }
+
+func isUsual(message string) bool {
+	return slices.ContainsFunc(usual, func(u string) bool { return strings.Contains(message, u) })
+}
+
+// stopping tells that the components are being stopped, in the middle of
+// whatever they do, and that their complaints of it are of no interest.
+var stopping atomic.Bool
 
 // routeLogs sends what the components in this process log to log: all of it,
 // or warnings and worse. klog and gRPC have one logger in a process.
@@ -39,7 +51,7 @@ func routeLogs(log *slog.Logger, verbose bool) {
 	for name, value := range map[string]string{
 		"logtostderr":     "false",
 		"alsologtostderr": "false",
-		"stderrthreshold": "FATAL",
+		"stderrthreshold": "4",    // above FATAL: nothing goes past the writer below
 		"one_output":      "true", // each line once, not once for each severity below its own
 	} {
 		if err := fs.Set(name, value); err != nil {
@@ -47,6 +59,14 @@ func routeLogs(log *slog.Logger, verbose bool) {
 		}
 	}
 	klog.SetOutput(&klogWriter{log: log.With("component", "kubernetes"), verbose: verbose})
+	// A component to which a stop is fatal must not end the process before the
+	// stop is over; a goroutine that waits is no harm.
+	klog.OsExit = func(code int) {
+		if stopping.Load() {
+			select {}
+		}
+		os.Exit(code)
+	}
 	// The API server probes etcd on connections that it closes at once, and
 	// gRPC warns of each.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, os.Stderr))
@@ -61,8 +81,8 @@ type klogWriter struct {
 // Write takes one entry of klog: severity, month and day, time, thread, file
 // and line, "]", message.
 func (w *klogWriter) Write(b []byte) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
+	if len(b) == 0 || stopping.Load() && !w.verbose {
+		return len(b), nil
 	}
 	level := slog.LevelInfo
 	switch b[0] {
@@ -79,12 +99,8 @@ func (w *klogWriter) Write(b []byte) (int, error) {
 		head, message = "", string(b)
 	}
 	message = strings.TrimSpace(message)
-	if !w.verbose {
-		for _, u := range usual {
-			if strings.Contains(message, u) {
-				return len(b), nil
-			}
-		}
+	if !w.verbose && isUsual(message) {
+		return len(b), nil
 	}
 	w.log.Log(context.Background(), level, message, "source", head[strings.LastIndexByte(head, ' ')+1:])
 	return len(b), nil
@@ -111,7 +127,7 @@ func (c *zapCore) With(fields []zapcore.Field) zapcore.Core {
 }
 
 func (c *zapCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) {
+	if c.Enabled(e.Level) && !isUsual(e.Message) {
 		return ce.AddCore(e, c)
 	}
 	return ce
@@ -180,7 +196,7 @@ func (w *jsonLog) line(b []byte) {
 	if text == "" {
 		return
 	}
-	if json.Unmarshal(b, &entry) != nil || entry.Msg == "" {
+	if json.Unmarshal(b, &entry) != nil || entry.Level == "" {
 		// A panic, or the complaint of a program that cannot start.
 		w.log.Warn(text)
 		return
@@ -189,7 +205,7 @@ func (w *jsonLog) line(b []byte) {
 		w.seen(entry.Msg)
 	}
 	level := logLevel(entry.Level)
-	if !w.verbose && level < w.least {
+	if !w.verbose && (level < w.least || stopping.Load()) {
 		return
 	}
 	if e := entry.Error + entry.Err; e != "" {

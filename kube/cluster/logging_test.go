@@ -62,6 +62,7 @@ func TestJSONLog(t *testing.T) {
 	in := `{"level":"info","msg":"Starting workers"}
 {"level":"error","msg":"applying","error":"conflict"}
 {"level":"WARN","msg":"lease","err":"gone"}
+{"level":"info","ts":1,"msg":"","eventType":"status_update"}
 panic: oh no
 `
 	for _, b := range []byte(in) { // a pipe may cut it anywhere
@@ -73,7 +74,7 @@ panic: oh no
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out, want)
 	}
-	if got := strings.Join(seen, ","); got != "Starting workers,applying,lease" {
+	if got := strings.Join(seen, ","); got != "Starting workers,applying,lease," {
 		t.Errorf("seen %s", got)
 	}
 	if _, err := w.Write(bytes.Repeat([]byte("x"), 2<<20)); err != nil || len(w.rest) > 1<<20 {
