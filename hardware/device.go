@@ -331,6 +331,7 @@ func (d *Device) watch(ctx context.Context) {
 		tried = time.Now()
 		fresh, err := d.open(s)
 		if err != nil {
+			d.log.Debug("no audio device yet", "reason", err, "took", time.Since(tried))
 			continue
 		}
 		d.mu.Lock()

@@ -82,6 +82,9 @@ func makeGarbage(quit <-chan struct{}) {
 
 // A machine without any audio server must be told so in our words only.
 func TestProbingPrintsNothing(t *testing.T) {
+	if !callbackInC {
+		t.Skip("the audio libraries are silenced together with the callback in C")
+	}
 	dir := t.TempDir()
 	c := role("probe", "HOME="+dir, "XDG_RUNTIME_DIR="+dir, "XDG_CONFIG_HOME="+dir, "JACK_DEFAULT_SERVER=none4711", "JACK_NO_START_SERVER=1")
 	var out, errs strings.Builder

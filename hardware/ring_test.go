@@ -3,6 +3,8 @@ package hardware
 import (
 	"bytes"
 	"math"
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 	"time"
@@ -220,5 +222,25 @@ func benchRing(b *testing.B, through bool) {
 		if through {
 			r.drain(out)
 		}
+	}
+}
+
+func TestCardPresent(t *testing.T) {
+	proc := t.TempDir()
+	for _, d := range []string{"card0", "PCH", "card2", "ES8"} {
+		if err := os.Mkdir(filepath.Join(proc, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, want := range map[string]bool{
+		"hw:0,0": true, "hw:2": true, "hw:ES8,0": true, "plughw:PCH,0": true, "hw:1,0": false, "hw:ES9": false,
+		"default": true, "": true, "USB": true, "hw:CARD=ES9,DEV=0": true, // not ours to judge
+	} {
+		if got := cardPresent(proc, id) == nil; got != want {
+			t.Errorf("%q: %v, want %v", id, got, want)
+		}
+	}
+	if cardPresent(filepath.Join(proc, "none"), "hw:7") != nil {
+		t.Error("judged without knowing the cards")
 	}
 }
