@@ -21,11 +21,15 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/k8s-synth/k8s-synth/kube/eno"
 	"github.com/k8s-synth/k8s-synth/mapping"
@@ -590,6 +594,72 @@ func TestAgainstTheEmbeddedCluster(t *testing.T) {
 	r.wait("the error's end", 10*time.Second, func() bool {
 		return r.field(mapping.KindComposition, eno.CompositionName, mapping.FieldReason) == ""
 	})
+	r.sound()
+}
+
+// TestListenOnlyNeedsNoMoreThanToRead observes with an account that may get,
+// list and watch and nothing else, beside a player that plays.
+func TestListenOnlyNeedsNoMoreThanToRead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a control plane; not in -short")
+	}
+	r := newRig(t)
+	r.publish(r.topology(2, "kick"))
+	r.converged(2, 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := r.client()
+	if _, err := c.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "listener"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.RbacV1().ClusterRoles().Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "listener"}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"pods", "nodes"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"get", "list", "watch"}},
+	}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "listener"},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "listener"},
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Name: "listener", Namespace: namespace}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	token, err := c.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, "listener", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.LoadFromFile(r.kubeconfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range config.AuthInfos {
+		*user = clientcmdapi.AuthInfo{Token: token.Status.Token}
+	}
+	file := filepath.Join(t.TempDir(), "listener")
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		t.Fatal(err)
+	}
+	listener := &rig{t: t, bin: r.bin, state: r.state, changed: make(chan struct{}), fields: map[mapping.Object]map[string]string{}}
+	listener.startKube("--kubeconfig", file, "--listen-only", "--heartbeat", "200ms")
+	listener.synced()
+	listener.converged(2, 5*time.Second)
+	listener.publish(listener.topology(9))
+	listener.send(mapping.Message{Action: &mapping.Action{Verb: mapping.VerbDelete, Object: mapping.Object{Kind: mapping.KindPod, Name: "kick"}}})
+	listener.wait("two refusals", 5*time.Second, func() bool {
+		n := 0
+		for _, p := range listener.problems {
+			if strings.Contains(p.Text, "listening only") {
+				n++
+			}
+		}
+		return n == 2
+	})
+	r.publish(r.topology(4, "kick"))
+	r.converged(4, 20*time.Second)
+	listener.converged(4, 5*time.Second)
+	listener.wait("the store's revision", 5*time.Second, func() bool {
+		return listener.field(mapping.KindEtcd, mapping.KindEtcd, mapping.FieldRevision) != ""
+	})
+	listener.sound()
 	r.sound()
 }
 

@@ -205,7 +205,7 @@ func Decode(cm *corev1.ConfigMap) (mapping.Topology, error) {
 		return t, fmt.Errorf("%w: ConfigMap %s/%s has no key %q", ErrInvalidTopology, cm.Namespace, cm.Name, ConfigMapKey)
 	}
 	if err := yaml.UnmarshalStrict([]byte(text), &t); err != nil {
-		return t, fmt.Errorf("%w: ConfigMap %s/%s, key %q: %s", ErrInvalidTopology, cm.Namespace, cm.Name, ConfigMapKey, firstLine(err))
+		return t, fmt.Errorf("%w: ConfigMap %s/%s, key %q: %s", ErrInvalidTopology, cm.Namespace, cm.Name, ConfigMapKey, oneLine(err))
 	}
 	if t.Namespace == "" {
 		t.Namespace = cm.Namespace
@@ -213,9 +213,9 @@ func Decode(cm *corev1.ConfigMap) (mapping.Topology, error) {
 	return t, nil
 }
 
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: "), "\n")
-	return line
+// oneLine joins what the YAML reader tells in several lines.
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: ")), " ")
 }
 
 // seconds formats a lifecycle's duration for its annotation.
