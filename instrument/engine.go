@@ -209,6 +209,10 @@ func (in *input) hold(s *Signal, n int) {
 func (e *Engine) collect() {
 	var ev Event
 	for e.Inbox.Pop(&ev) {
+		if ev.Frame == 0 && !e.early(ev) {
+			e.apply(ev) // it would go before all that wait; moving them costs too much
+			continue
+		}
 		e.insert(ev)
 	}
 	if e.pendingAt == len(e.pending) {
