@@ -1,0 +1,417 @@
+package scenes
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/k8s-synth/k8s-synth/instrument"
+)
+
+// Fields of a scene file, in the order in which they are written.
+var (
+	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "modules", "cables"}
+	moduleFields = []string{"id", "at", "params"}
+	placeFields  = []string{"row", "hp"}
+)
+
+// Load reads the scene file at a path. All its mistakes are Errors joined
+// into one; a scene of a later version is ErrVersion.
+func Load(path string) (*Scene, error) {
+	data, err := readFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("scene: %w", err)
+	}
+	return Parse(path, data)
+}
+
+// readFile reads a file of at most MaxFile bytes, and one byte more where it
+// is longer, so that the reader can tell.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("%s is a folder; expected a file", path)
+	}
+	return readAtMost(path, MaxFile+1)
+}
+
+// Parse reads a scene; file is its name in errors.
+func Parse(file string, data []byte) (*Scene, error) {
+	r := &sceneReader{document: document{problems{file: file}}}
+	s := r.scene(data)
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// sceneReader reads one scene file and remembers where everything stood.
+type sceneReader struct {
+	document
+	patched *Scene
+	top     []entry
+	modules []moduleNode // one for each module of the patch
+	cables  []*yaml.Node // one for each cable of the patch
+}
+
+// moduleNode is where a module of the patch came from.
+type moduleNode struct {
+	node, id, at *yaml.Node
+	params       []entry
+}
+
+func (r *sceneReader) scene(data []byte) *Scene {
+	root := r.parse(data, "scene")
+	if root == nil {
+		return nil
+	}
+	// The version decides what all other fields mean, so it comes first, and
+	// without it nothing else is judged.
+	if !r.version(root, versionOnly(root), "scene", Version) {
+		return nil
+	}
+	s := New("")
+	r.patched = s
+	r.top = r.fields(root, "a scene", sceneFields)
+	named := false
+	for _, e := range r.top {
+		switch e.key.Value {
+		case "name":
+			s.Name, named = r.text(e)
+			if !named {
+				// Said already; one mistake is told once.
+				s.Name, named = "unnamed", true
+			}
+		case "title":
+			s.Title, _ = r.text(e)
+		case "about":
+			s.About, _ = r.text(e)
+			s.About = strings.TrimRight(s.About, "\n")
+		case "seed":
+			s.Seed = r.seed(e)
+		case "namespace":
+			if t, ok := r.text(e); ok {
+				s.Namespace = t
+			}
+		case "latency":
+			if v, ok := r.number(e, 0, MaxLatency, "seconds"); ok {
+				s.Latency = v
+			}
+		case "storm":
+			if v, ok := r.number(e, MinStorm, MaxStorm, "events a second"); ok {
+				s.Storm = v
+			}
+		case "modules":
+			for _, n := range r.items(e) {
+				r.module(n)
+			}
+		case "cables":
+			for _, n := range r.items(e) {
+				r.cable(n)
+			}
+		}
+	}
+	if !named {
+		r.node(root, "the scene has no name; expected a name: of lower-case letters, digits and dashes")
+		s.Name = "unnamed"
+	}
+	if _, ok := find(r.top, "title"); !ok {
+		s.Title = s.Name
+	}
+	for _, f := range s.faults() {
+		r.fault(f)
+	}
+	return s
+}
+
+// versionOnly finds the version without judging anything else.
+func versionOnly(root *yaml.Node) (es []entry) {
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if root.Content[i].Value == "version" {
+			return []entry{{root.Content[i], root.Content[i+1]}}
+		}
+	}
+	return nil
+}
+
+func (r *sceneReader) seed(e entry) uint64 {
+	if e.value.Kind == yaml.ScalarNode && e.value.Tag == "!!int" {
+		var v uint64
+		if err := e.value.Decode(&v); err == nil && !strings.HasPrefix(e.value.Value, "-") {
+			return v
+		}
+	}
+	r.node(e.value, "seed is a whole number from 0 to 18446744073709551615, this is %s", describe(e.value))
+	return 0
+}
+
+// module reads one module into the patch.
+func (r *sceneReader) module(n *yaml.Node) {
+	entries := r.fields(n, "a module", moduleFields)
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	e, ok := find(entries, "id")
+	if !ok {
+		r.node(n, "the module has no id; expected id: kind/name, such as deployment/web")
+		return
+	}
+	id, ok := r.text(e)
+	if !ok {
+		return
+	}
+	if strings.Count(id, "/") != 1 || strings.HasPrefix(id, "/") || strings.HasSuffix(id, "/") {
+		r.node(e.value, "%q is not the id of a module; expected kind/name, such as deployment/web", clip(id))
+		return
+	}
+	m := instrument.Module{ID: instrument.ModuleID(id), Params: map[string]float64{}, Text: map[string]string{}}
+	from := moduleNode{node: n, id: e.value}
+	if e, ok := find(entries, "params"); ok && !(e.value.Kind == yaml.ScalarNode && e.value.Tag == "!!null") {
+		from.params = r.entries(e.value, "params")
+		for _, p := range from.params {
+			r.position(&m, p.key.Value, p.value)
+		}
+	}
+	if e, ok := find(entries, "at"); ok {
+		from.at = e.value
+		if p, ok := r.place(e); ok {
+			if _, double := r.patched.Places[m.ID]; !double {
+				r.patched.Places[m.ID] = p
+			}
+		}
+	}
+	r.patched.Patch.Modules = append(r.patched.Patch.Modules, m)
+	r.modules = append(r.modules, from)
+}
+
+// position reads where one knob stands. Whether the module has it, and
+// whether it goes so far, is judged with the whole patch.
+func (d *document) position(m *instrument.Module, name string, n *yaml.Node) bool {
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		d.node(n, "%s is a number or a word, this is %s", clip(name), describe(n))
+		return false
+	}
+	var spec *instrument.ParamSpec
+	if s := m.Spec(); s != nil {
+		if i := s.Param(name); i >= 0 {
+			spec = &s.Params[i]
+		}
+	}
+	switch {
+	case spec != nil && spec.Text:
+		// An image tag may look like a number and is a word all the same.
+		m.Text[name] = n.Value
+	case isNumber(n):
+		v, err := float(n)
+		if err != nil {
+			d.node(n, "%s: %w", name, err)
+			return false
+		}
+		m.Params[name] = v
+	case spec != nil && len(spec.Choices) > 0:
+		v, err := spec.Choice(n.Value)
+		if err != nil {
+			d.node(n, "%s is %s, this is %s%s", name, spec.Range(), describe(n), near(n.Value, spec.Choices))
+			return false
+		}
+		m.Params[name] = v
+	default:
+		m.Text[name] = n.Value
+	}
+	return true
+}
+
+func (r *sceneReader) place(e entry) (p Place, ok bool) {
+	entries := r.fields(e.value, "at", placeFields)
+	if e.value.Kind != yaml.MappingNode {
+		return p, false
+	}
+	ok = true
+	for _, f := range []struct {
+		name string
+		most int
+		to   *int
+	}{{"row", MaxRow, &p.Row}, {"hp", MaxHP, &p.HP}} {
+		v, has := find(entries, f.name)
+		if !has {
+			r.node(e.value, "at has no %s; expected at: {row: 0, hp: 0}", f.name)
+			ok = false
+			continue
+		}
+		n, good := r.whole(v, 0, f.most)
+		*f.to, ok = n, ok && good
+	}
+	return p, ok
+}
+
+// arrow joins the two ends of a cable.
+const arrow = "->"
+
+// cable reads one cable into the patch.
+func (r *sceneReader) cable(n *yaml.Node) {
+	const expected = "expected kind/name/jack -> kind/name/jack, such as deployment/web/ready -> voice/chord/open"
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		r.node(n, "a cable is a text, this is %s; %s", describe(n), expected)
+		return
+	}
+	from, to, ok := strings.Cut(n.Value, arrow)
+	if !ok || strings.Contains(to, arrow) {
+		r.node(n, "%s is not a cable; %s", describe(n), expected)
+		return
+	}
+	a, err := instrument.ParseJackRef(strings.TrimSpace(from))
+	if err != nil {
+		r.at(n.Line, r.end(n, false), "%w", err)
+	}
+	b, err2 := instrument.ParseJackRef(strings.TrimSpace(to))
+	if err2 != nil {
+		r.at(n.Line, r.end(n, true), "%w", err2)
+	}
+	if err != nil || err2 != nil {
+		return
+	}
+	r.patched.Patch.Cables = append(r.patched.Patch.Cables, instrument.Cable{From: a, To: b})
+	r.cables = append(r.cables, n)
+}
+
+// end returns the column at which one end of a cable begins.
+func (r *sceneReader) end(n *yaml.Node, to bool) int {
+	column, text := n.Column, n.Value
+	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+		return column
+	}
+	if n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
+		column++
+	}
+	if to {
+		head, tail, _ := strings.Cut(text, arrow)
+		column += utf8.RuneCountInString(head) + len(arrow)
+		text = tail
+	}
+	return column + utf8.RuneCountInString(text) - utf8.RuneCountInString(strings.TrimLeft(text, " \t"))
+}
+
+var (
+	faultPath   = regexp.MustCompile(`^(modules|cables)\[(\d+)\](?:\.(at|params|from|to)(?:\.(.*))?)?$`)
+	cableNumber = regexp.MustCompile(`cables\[(\d+)\]`)
+)
+
+// fault reports a mistake at the place in the file that its path names.
+func (r *sceneReader) fault(f fault) {
+	m := faultPath.FindStringSubmatch(f.path)
+	if m == nil {
+		if e, ok := find(r.top, f.path); ok {
+			if f.path == "modules" {
+				r.add(e.key.Line, e.key.Column, f.err)
+			} else {
+				r.add(e.value.Line, e.value.Column, f.err)
+			}
+		} else {
+			r.add(1, 1, f.err)
+		}
+		return
+	}
+	if r.full() {
+		r.skipped++
+		return
+	}
+	i, _ := strconv.Atoi(m[2])
+	if m[1] == "cables" {
+		r.cableFault(i, m[3], f.err)
+		return
+	}
+	from, id := r.modules[i], r.patched.Patch.Modules[i].ID
+	spec := instrument.Spec(id.Kind())
+	switch m[3] {
+	case "params":
+		e, ok := find(from.params, m[4])
+		switch {
+		case !ok:
+			r.add(from.node.Line, from.node.Column, f.err)
+		case spec.Param(m[4]) < 0:
+			r.node(e.key, "%w%s", f.err, near(m[4], paramNames(spec)))
+		default:
+			r.node(e.value, "%w", f.err)
+		}
+	case "at":
+		r.node(from.at, "%w", f.err)
+	default:
+		hint := ""
+		if spec == nil {
+			hint = near(id.Kind(), kinds())
+		}
+		r.node(from.id, "%w%s", f.err, hint)
+	}
+}
+
+// cableFault reports a mistake in cable i of the patch, at its end from or to
+// or at the whole of it.
+func (r *sceneReader) cableFault(i int, end string, err error) {
+	n, c := r.cables[i], r.patched.Patch.Cables[i]
+	// The patch counts its cables; the reader of a file looks for lines.
+	text := cableNumber.ReplaceAllStringFunc(err.Error(), func(s string) string {
+		if k, e := strconv.Atoi(s[len("cables[") : len(s)-1]); e == nil && k < len(r.cables) {
+			return fmt.Sprintf("the cable of line %d", r.cables[k].Line)
+		}
+		return s
+	})
+	if text != err.Error() {
+		err = &told{text, err}
+	}
+	if end == "" {
+		r.node(n, "%w", err)
+		return
+	}
+	ref := c.From
+	if end == "to" {
+		ref = c.To
+	}
+	r.at(n.Line, r.end(n, end == "to"), "%w%s", err, r.nearJack(ref, end == "from"))
+}
+
+// nearJack proposes a module or a jack for an end of a cable that has none.
+func (r *sceneReader) nearJack(ref instrument.JackRef, out bool) string {
+	m := r.patched.Patch.Module(ref.Module)
+	if m == nil {
+		var ids []string
+		for i := range r.patched.Patch.Modules {
+			ids = append(ids, string(r.patched.Patch.Modules[i].ID))
+		}
+		return near(string(ref.Module), ids)
+	}
+	s := m.Spec()
+	if s == nil || s.Input(ref.Jack) >= 0 || s.Output(ref.Jack) >= 0 {
+		return ""
+	}
+	jacks := s.Inputs
+	if out {
+		jacks = s.Outputs
+	}
+	var names []string
+	for _, j := range jacks {
+		names = append(names, j.Name)
+	}
+	return near(ref.Jack, names)
+}
+
+func kinds() (names []string) {
+	for _, s := range instrument.Specs() {
+		names = append(names, s.Kind)
+	}
+	return names
+}
+
+func paramNames(s *instrument.ModuleSpec) (names []string) {
+	for i := range s.Params {
+		names = append(names, s.Params[i].Name)
+	}
+	return names
+}

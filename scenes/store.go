@@ -1,0 +1,217 @@
+package scenes
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+//go:embed *.yaml
+var shipped embed.FS
+
+const (
+	sceneSuffix  = ".yaml"
+	scriptSuffix = ".script.yaml"
+	takeSuffix   = ".take.jsonl"
+)
+
+// Store finds scenes and scripts by name: the player's own in a folder, then
+// those that ship.
+type Store struct {
+	// Dir is the folder of the player's own; where it is empty or missing,
+	// there are only those that ship.
+	Dir string
+}
+
+// DefaultDir is where the player's scenes are: k8s-synth/scenes in the user's
+// configuration folder, which is $XDG_CONFIG_HOME, else ~/.config, or what the
+// system has instead.
+func DefaultDir() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("finding the folder for scenes: %w; set XDG_CONFIG_HOME", err)
+	}
+	return filepath.Join(dir, "k8s-synth", "scenes"), nil
+}
+
+// Entry is one scene or script that a Store has.
+type Entry struct {
+	// Name is what Open takes.
+	Name string
+	// Title and About are the file's own; empty where Err is set.
+	Title, About string
+	// Path is the file's; empty where it ships inside the program.
+	Path string
+	// Hides tells that a file of the player's has the name of one that ships.
+	Hides bool
+	// Err is what is wrong with the file.
+	Err error
+}
+
+// List returns every scene, by name. A file that cannot be read is listed
+// with its error.
+func (s *Store) List() ([]Entry, error) {
+	return s.list(func(n string) bool {
+		return strings.HasSuffix(n, sceneSuffix) && !strings.HasSuffix(n, scriptSuffix)
+	}, func(file string, data []byte) (title, about string, err error) {
+		sc, err := Parse(file, data)
+		if err != nil {
+			return "", "", err
+		}
+		return sc.Title, sc.About, nil
+	})
+}
+
+// Scripts returns every script and take, by name.
+func (s *Store) Scripts() ([]Entry, error) {
+	return s.list(func(n string) bool {
+		return strings.HasSuffix(n, scriptSuffix) || strings.HasSuffix(n, takeSuffix)
+	}, func(file string, data []byte) (title, about string, err error) {
+		sc, err := ParseScript(file, data)
+		if err != nil {
+			return "", "", err
+		}
+		return sc.Title, sc.About, nil
+	})
+}
+
+// Open reads the scene of a name, the player's own first. A name with a slash
+// or the ending .yaml is the path of a file. Where there is none, the error is
+// ErrNotFound and names those that there are.
+func (s *Store) Open(nameOrPath string) (*Scene, error) {
+	file, data, err := s.read(nameOrPath, "scene", []string{sceneSuffix}, s.List)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(file, data)
+}
+
+// OpenScript reads the script or take of a name, or at a path, as Open does.
+// A path may also end in .jsonl.
+func (s *Store) OpenScript(nameOrPath string) (*Script, error) {
+	file, data, err := s.read(nameOrPath, "script", []string{scriptSuffix, takeSuffix}, s.Scripts)
+	if err != nil {
+		return nil, err
+	}
+	return ParseScript(file, data)
+}
+
+func (s *Store) read(nameOrPath, what string, suffixes []string, list func() ([]Entry, error)) (file string, data []byte, err error) {
+	if nameOrPath == "" {
+		return "", nil, fmt.Errorf("%s: expected a name or the path of a file", what)
+	}
+	if strings.ContainsAny(nameOrPath, `/\`) || strings.HasSuffix(nameOrPath, ".yaml") || strings.HasSuffix(nameOrPath, ".jsonl") {
+		read := readFile
+		if what == "script" {
+			read = readScriptFile
+		}
+		data, err = read(nameOrPath)
+		if err != nil {
+			return "", nil, fmt.Errorf("%s: %w", what, err)
+		}
+		return nameOrPath, data, nil
+	}
+	for _, suffix := range suffixes {
+		if s.Dir != "" {
+			path := filepath.Join(s.Dir, nameOrPath+suffix)
+			read := readFile
+			if what == "script" {
+				read = readScriptFile
+			}
+			switch data, err = read(path); {
+			case err == nil:
+				return path, data, nil
+			case !errors.Is(err, fs.ErrNotExist):
+				return "", nil, fmt.Errorf("%s: %w", what, err)
+			}
+		}
+	}
+	for _, suffix := range suffixes {
+		if data, err = shipped.ReadFile(nameOrPath + suffix); err == nil {
+			return nameOrPath + suffix, data, nil
+		}
+	}
+	var names []string
+	if all, err := list(); err == nil {
+		for _, e := range all {
+			names = append(names, e.Name)
+		}
+	}
+	own := s.Dir
+	if own == "" {
+		own = "no folder of your own"
+	}
+	return "", nil, fmt.Errorf("there is no %s %q; there are %s (looked in %s and among those that ship; for a file give its path, with a slash or its ending)%s: %w",
+		what, clip(nameOrPath), strings.Join(names, ", "), own, near(nameOrPath, names), ErrNotFound)
+}
+
+func (s *Store) list(takes func(name string) bool, look func(file string, data []byte) (title, about string, err error)) ([]Entry, error) {
+	byName := map[string]Entry{}
+	add := func(name, path string, data []byte, err error) {
+		e := Entry{Name: bareName(name), Path: path, Err: err}
+		if err == nil {
+			file := path
+			if file == "" {
+				file = name
+			}
+			e.Title, e.About, e.Err = look(file, data)
+		}
+		was, known := byName[e.Name]
+		e.Hides = known && (was.Path == "" || was.Hides)
+		byName[e.Name] = e
+	}
+	files, err := shipped.ReadDir(".")
+	if err != nil {
+		return nil, fmt.Errorf("reading the scenes that ship: %w", err)
+	}
+	for _, f := range files {
+		if takes(f.Name()) {
+			data, err := shipped.ReadFile(f.Name())
+			add(f.Name(), "", data, err)
+		}
+	}
+	if s.Dir != "" {
+		files, err := os.ReadDir(s.Dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("reading your scenes: %w", err)
+		}
+		for _, f := range files {
+			if takes(f.Name()) && !f.IsDir() {
+				path := filepath.Join(s.Dir, f.Name())
+				data, err := readScriptFile(path)
+				add(f.Name(), path, data, err)
+			}
+		}
+	}
+	all := make([]Entry, 0, len(byName))
+	for _, e := range byName {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// bareName takes the ending off a file's name.
+func bareName(file string) string {
+	for _, suffix := range []string{scriptSuffix, takeSuffix, sceneSuffix} {
+		if n, ok := strings.CutSuffix(file, suffix); ok {
+			return n
+		}
+	}
+	return file
+}
+
+func readAtMost(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
+}
