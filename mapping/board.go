@@ -72,8 +72,8 @@ type podState struct {
 }
 
 type nodeState struct {
-	name  string
-	place float32 // −1…1
+	place    float32 // −1…1
+	cordoned bool
 }
 
 // bucket thins one kind of gesture: it holds the strikes that may still
@@ -337,13 +337,20 @@ func (b *Board) applyDeployment(t Transition, frame int64) {
 }
 
 func (b *Board) applyNode(t Transition, frame int64) {
-	if t.Field != FieldExists {
-		return
+	n := b.nodes[t.Object.Name]
+	if n == nil {
+		n = &nodeState{}
+		b.nodes[t.Object.Name] = n
 	}
-	if t.New == "" {
-		delete(b.nodes, t.Object.Name)
-	} else if b.nodes[t.Object.Name] == nil {
-		b.nodes[t.Object.Name] = &nodeState{name: t.Object.Name}
+	switch t.Field {
+	case FieldExists:
+		if t.New == "" {
+			delete(b.nodes, t.Object.Name)
+		}
+	case FieldCordoned:
+		n.cordoned = t.New == "true"
+	default:
+		return
 	}
 	// The nodes stand from left to right in the order of their names.
 	names := slices.Sorted(maps.Keys(b.nodes))
@@ -537,8 +544,10 @@ func (b *Board) showSlot(d *deploymentState, s int, frame int64) {
 	var exists, pending, running, ready bool
 	if p != nil {
 		exists = true
-		running = p.phase == "Running"
-		pending = !running && !p.deleting
+		// A cordon mutes the voices of its node.
+		n := b.nodes[p.node]
+		running = p.phase == "Running" && (n == nil || !n.cordoned)
+		pending = p.phase != "Running" && !p.deleting
 		ready = running && p.ready && !p.deleting
 		if p.node != "" {
 			// An empty seat keeps its place, so that a tail stays where it was.

@@ -66,6 +66,7 @@ type Rack struct {
 	meters     instrument.Meters
 	generation int64
 	dirty      bool
+	nextTick   int64 // frame of the board's next tick
 }
 
 // NewRack returns a Rack with an empty patch and a silent engine.
@@ -315,7 +316,10 @@ func (r *Rack) Pump(frame int64) {
 			}
 		}
 	}
-	r.board.tick(frame)
+	if frame >= r.nextTick {
+		r.nextTick = frame + int64(r.cfg.SampleRate/20)
+		r.board.tick(frame)
+	}
 }
 
 // wish takes what knob and CV of a Deployment came to.

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/k8s-synth/k8s-synth/mapping"
+)
+
+// neighbour is a process that the instrument supervises and speaks the
+// stream with. It is started again, with growing rests, for as long as the
+// instrument plays; the music does not wait for it.
+type neighbour struct {
+	name string
+	path string
+	args []string
+	log  *slog.Logger
+	// stderr takes what the process says to people.
+	stderr io.Writer
+	// received is called for each message, in order, from one goroutine.
+	received func(mapping.Message)
+	// gone is called each time that the process has ended.
+	gone func()
+
+	mu       sync.Mutex
+	topology *mapping.Topology // the newest, sent again after each start
+	unsent   bool
+	actions  []mapping.Action
+	pid      int
+	starts   int
+	wake     chan struct{}
+	done     chan struct{}
+}
+
+const (
+	restFirst = 200 * time.Millisecond
+	restMost  = 5 * time.Second
+	// settled is how long a process must live for its next rest to be the first again.
+	settled = 10 * time.Second
+	// farewell is how long a process may take to end after its input has;
+	// the control plane closes its store in this time.
+	farewell = 8 * time.Second
+	// queuedActions bounds what waits for a neighbour that is away.
+	queuedActions = 256
+)
+
+// siblingProgram returns the path of another program of this build, which
+// lies beside this one.
+func siblingProgram(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("where this program lies: %w", err)
+	}
+	path := filepath.Join(filepath.Dir(self), name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%s is not beside %s; build both with \"make build\"", name, self)
+	}
+	return path, nil
+}
+
+// run keeps the process alive until ctx ends, and returns when it is gone.
+func (n *neighbour) run(ctx context.Context) {
+	n.mu.Lock()
+	n.wake, n.done = make(chan struct{}, 1), make(chan struct{})
+	n.mu.Unlock()
+	defer close(n.done)
+	rest := restFirst
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := n.once(ctx)
+		if n.gone != nil {
+			n.gone()
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > settled {
+			rest = restFirst
+		}
+		n.log.Warn("a neighbour ended; the music goes on, and it is started again", "program", n.name, "why", err, "in", rest)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rest):
+		}
+		rest = min(2*rest, restMost)
+	}
+}
+
+// once runs the process a single time.
+func (n *neighbour) once(ctx context.Context) error {
+	cmd := exec.Command(n.path, n.args...)
+	// A group of its own: an interrupt at the terminal is for the instrument,
+	// which ends its neighbours in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	// A pipe of our own, because one of exec's would be closed before the
+	// last messages of a process that crashed were read.
+	out, in, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = in, n.stderr
+	// A child of a process that was killed may hold its standard error.
+	cmd.WaitDelay = time.Second
+	err = cmd.Start()
+	in.Close()
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.pid, n.unsent = cmd.Process.Pid, n.topology != nil
+	n.starts++
+	n.mu.Unlock()
+
+	ended := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { n.write(ctx, stdin, ended) })
+	var readErr error
+	wg.Go(func() { readErr = n.read(out) })
+	wg.Go(func() { n.see(ctx, cmd.Process, ended) })
+	state := cmd.Wait()
+	close(ended)
+	n.mu.Lock()
+	n.pid = 0
+	n.mu.Unlock()
+	// And it may hold its output, too.
+	_ = out.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	wg.Wait()
+	return errors.Join(state, readErr)
+}
+
+// see ends the process when the instrument ends: its input closes first, then
+// it is asked, then it is killed.
+func (n *neighbour) see(ctx context.Context, p *os.Process, ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	for _, sig := range []os.Signal{nil, syscall.SIGTERM, syscall.SIGKILL} {
+		if sig != nil {
+			n.log.Warn("a neighbour does not end", "program", n.name, "signal", sig)
+			_ = p.Signal(sig)
+		}
+		select {
+		case <-ended:
+			return
+		case <-time.After(farewell):
+		}
+	}
+}
+
+// write sends what waits to the process until either ends.
+func (n *neighbour) write(ctx context.Context, w io.WriteCloser, ended <-chan struct{}) {
+	defer w.Close()
+	enc := mapping.NewEncoder(w)
+	if enc.Encode(mapping.Message{Hello: &mapping.Hello{Version: mapping.StreamVersion, Program: "k8s-synth"}}) != nil {
+		return
+	}
+	for {
+		n.mu.Lock()
+		var t *mapping.Topology
+		if n.unsent {
+			t, n.unsent = n.topology, false
+		}
+		actions := n.actions
+		n.actions = nil
+		n.mu.Unlock()
+		if t != nil && enc.Encode(mapping.Message{Topology: t}) != nil {
+			return
+		}
+		for i := range actions {
+			if enc.Encode(mapping.Message{Action: &actions[i]}) != nil {
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ended:
+			return
+		case <-n.wake:
+		}
+	}
+}
+
+func (n *neighbour) read(r io.Reader) error {
+	dec := mapping.NewDecoder(bufio.NewReaderSize(r, 1<<16))
+	for {
+		m, err := dec.Decode()
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			// What follows cannot be told apart any more.
+			_, _ = io.Copy(io.Discard, r)
+			return err
+		}
+		n.received(m)
+	}
+}
+
+// publish hands the process a topology; only the newest counts.
+func (n *neighbour) publish(t mapping.Topology) {
+	n.mu.Lock()
+	n.topology, n.unsent = &t, true
+	n.mu.Unlock()
+	n.nudge()
+}
+
+// act hands the process an action, unless too many wait.
+func (n *neighbour) act(a mapping.Action) bool {
+	n.mu.Lock()
+	ok := len(n.actions) < queuedActions
+	if ok {
+		n.actions = append(n.actions, a)
+	}
+	n.mu.Unlock()
+	n.nudge()
+	return ok
+}
+
+func (n *neighbour) nudge() {
+	n.mu.Lock()
+	wake := n.wake
+	n.mu.Unlock()
+	if wake != nil {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// neighbourStatus is what "status" tells of a neighbour.
+type neighbourStatus struct {
+	Name   string `json:"name"`
+	PID    int    `json:"pid"` // 0 while it does not run
+	Starts int    `json:"starts"`
+	RSS    int64  `json:"rssBytes,omitempty"`
+}
+
+func (n *neighbour) status() neighbourStatus {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return neighbourStatus{Name: n.name, PID: n.pid, Starts: n.starts, RSS: residentBytes(n.pid)}
+}
+
+// exitStatus carries the exit code of a program that a command was forwarded to.
+type exitStatus struct{ code int }
+
+func (e *exitStatus) Error() string { return fmt.Sprintf("exit status %d", e.code) }
+
+// forwardCommand makes "k8s-synth NAME …" run the program k8s-synth-NAME, as
+// git does.
+func forwardCommand(name, short string) *cobra.Command {
+	return &cobra.Command{
+		Use: name, Short: short, DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := siblingProgram("k8s-synth-" + name)
+			if err != nil {
+				return err
+			}
+			// The program takes this process's place where the system can.
+			return syscall.Exec(path, append([]string{path}, args...), os.Environ())
+		},
+	}
+}

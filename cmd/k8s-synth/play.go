@@ -1,0 +1,441 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/k8s-synth/k8s-synth/hardware"
+	"github.com/k8s-synth/k8s-synth/kube/cluster/paths"
+	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/scenes"
+)
+
+// playOptions are the flags of play.
+type playOptions struct {
+	scene      string
+	device     hardware.Settings
+	record     string
+	take       string
+	osc        string
+	stateDir   string
+	ephemeral  bool
+	length     time.Duration
+	context    string
+	kubeconfig string
+	listenOnly bool
+	nodes      int
+	heartbeat  time.Duration
+	verbose    bool
+}
+
+func playCommand() *cobra.Command {
+	var o playOptions
+	c := &cobra.Command{
+		Use:   "play",
+		Short: "Play a scene on a cluster, until told to end",
+		Long: `Plays a scene. Without --context it brings its own cluster, whose boot is
+part of the piece. Where no sound card is found it plays in silence, so that
+everything else works. Ctrl-C fades out and ends all that was started.
+
+Every param and jack has an OSC address:
+
+    oscsend 127.0.0.1 9000 /deployment/web/replicas i 6
+    oscsend 127.0.0.1 9000 /subscribe`,
+		Example: `  k8s-synth play
+  k8s-synth play --device null --record take.wav --for 30s
+  k8s-synth play --context staging --listen-only`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.device.Backend == "" && o.device.Device == "null" {
+				o.device.Backend, o.device.Device = "null", ""
+			}
+			if _, err := o.device.ApplyDefaults(); err != nil {
+				return usageError{err}
+			}
+			if o.listenOnly && o.context == "" && o.kubeconfig == "" {
+				return usageError{errors.New("--listen-only is for another cluster; name it with --context or --kubeconfig")}
+			}
+			return play(cmd.Context(), o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.scene, "scene", "default", "name of a scene, or path of a scene file")
+	f.StringVar(&o.device.Device, "device", "", "audio device: part of its name, its id, or null (default: the system's)")
+	f.StringVar(&o.device.Backend, "backend", "", "audio system: "+strings.Join(hardware.Backends(), ", ")+" (default: the first that opens)")
+	f.IntVar(&o.device.Rate, "rate", 48000, "sample rate in Hz")
+	f.IntVar(&o.device.Period, "period", 128, "the device's block in frames")
+	f.IntVar(&o.device.Depth, "depth", 8, "how many blocks of 64 frames are rendered ahead")
+	f.StringVar(&o.record, "record", "", "write what is heard to a WAV file")
+	f.StringVar(&o.take, "take", "", "write what the cluster says to a take, which render can play")
+	f.StringVar(&o.osc, "osc", "127.0.0.1:9000", "address on which OSC is taken, or off")
+	f.StringVar(&o.stateDir, "state-dir", "", "directory of all state (default $XDG_STATE_HOME/k8s-synth)")
+	f.BoolVar(&o.ephemeral, "ephemeral", false, "throw the cluster away at the end")
+	f.DurationVar(&o.length, "for", 0, "end after this time, such as 30s")
+	f.StringVar(&o.context, "context", "", "play on this context of the kubeconfig instead of an own cluster")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig of another cluster (default with --context: $KUBECONFIG, then ~/.kube/config)")
+	f.BoolVar(&o.listenOnly, "listen-only", false, "never write to the cluster, only hear it")
+	f.IntVar(&o.nodes, "nodes", 3, "simulated nodes of the own cluster")
+	f.DurationVar(&o.heartbeat, "heartbeat", time.Second, "time between the store's ticks")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
+	return c
+}
+
+// stateDir returns the directory of all state, made if it is missing.
+func stateDir(dir string) (string, error) {
+	if dir == "" {
+		c, err := paths.DefaultStateDir()
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Dir(c)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", fmt.Errorf("state directory: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("state directory: %w", err)
+	}
+	return dir, nil
+}
+
+// player is the running instrument. Its rack belongs to the goroutine of
+// loop; everything else speaks to it through channels.
+type player struct {
+	o       playOptions
+	log     *slog.Logger
+	console *console
+	scene   *scenes.Scene
+	rack    *mapping.Rack
+	device  *hardware.Device
+	osc     *oscSurface
+	kube    *neighbour
+	cluster *neighbour
+	take    *takeFile
+	status  *statusServer
+
+	began       time.Time
+	firstSound  time.Duration
+	kubeconfig  string
+	clusterDir  string
+	turns       chan turn
+	transitions chan mapping.Transition
+	calls       chan func()
+	problems    map[string]time.Time
+	told        string // the last logged status
+	toldAt      time.Time
+}
+
+// play opens everything, plays, and closes everything in order.
+func play(ctx context.Context, o playOptions) (err error) {
+	p := &player{o: o, console: newConsole(os.Stderr), began: time.Now(),
+		turns: make(chan turn, 4096), transitions: make(chan mapping.Transition, 4096), calls: make(chan func(), 16),
+		problems: map[string]time.Time{}}
+	level := slog.LevelInfo
+	if o.verbose {
+		level = slog.LevelDebug
+	}
+	p.log = slog.New(slog.NewTextHandler(p.console, &slog.HandlerOptions{Level: level}))
+	slog.SetDefault(p.log)
+	defer p.console.end()
+
+	if o.length > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.length)
+		defer cancel()
+	}
+	dir, err := stateDir(o.stateDir)
+	if err != nil {
+		return err
+	}
+	if p.scene, err = openStore().Open(o.scene); err != nil {
+		return err
+	}
+	// The socket comes first: it tells whether another one plays here.
+	if p.status, err = listenStatus(dir, p); err != nil {
+		return err
+	}
+	defer p.status.close()
+	if err := p.findCluster(dir); err != nil {
+		return err
+	}
+	if p.o.ephemeral && p.clusterDir != "" {
+		defer os.RemoveAll(p.clusterDir)
+	}
+
+	p.rack = mapping.NewRack(mapping.Config{
+		SampleRate: float64(o.device.Rate), Channels: 2, Seed: p.scene.Seed, Storm: p.scene.Storm,
+		Embedded: p.clusterDir != "", Namespace: p.scene.Namespace, Scene: p.scene.Name,
+	})
+	if err := p.rack.Load(p.scene.Patch); err != nil {
+		return fmt.Errorf("scene %s: %w", p.scene.Name, err)
+	}
+	if o.osc != "off" {
+		if p.osc, err = openOSC(o.osc, p.log, p.rack, p.turn); err != nil {
+			return fmt.Errorf("osc on %s: %w", o.osc, err)
+		}
+		defer p.osc.Close()
+		p.log.Info("osc", "address", p.osc.Addr(), "try", fmt.Sprintf("oscsend %s %d /deployment/web/replicas i 6", p.osc.Addr().Addr(), p.osc.Addr().Port()))
+	}
+	p.rack.Changed = p.changed
+	p.rack.Acted = func(a mapping.Action) {
+		if !p.kube.act(a) {
+			p.log.Warn("the cluster is away and too many actions wait; one was dropped", "verb", a.Verb)
+		}
+	}
+	p.rack.Rewired = func() {
+		if p.osc != nil {
+			if err := p.osc.rewire(p.rack); err != nil {
+				p.log.Error("osc", "err", err)
+			}
+		}
+	}
+	if o.take != "" {
+		if p.take, err = createTake(o.take, p.began); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, p.take.close()) }()
+	}
+
+	// The device lives as long as this function, not as ctx: the fade at the
+	// end is to be heard.
+	devices, closeDevices := context.WithCancel(context.Background())
+	defer closeDevices()
+	o.device.Logger = p.log
+	if p.device, err = hardware.Open(devices, o.device, p.rack.Engine); err != nil {
+		return fmt.Errorf("audio device: %w", err)
+	}
+	defer func() { err = errors.Join(err, p.device.Close()) }()
+	if o.record != "" {
+		if err := p.device.Record(o.record); err != nil {
+			return fmt.Errorf("record: %w", err)
+		}
+	}
+	if err := p.device.Start(); err != nil {
+		return fmt.Errorf("audio device: %w", err)
+	}
+	p.rack.Fade(true)
+
+	neighbours, endNeighbours := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, n := range []*neighbour{p.cluster, p.kube} {
+		if n != nil {
+			wg.Go(func() { n.run(neighbours) })
+		}
+	}
+	notifySystemd("READY=1")
+	p.loop(ctx)
+	notifySystemd("STOPPING=1")
+	p.log.Info("fading out; ending what was started")
+	p.rack.Fade(false)
+	p.rack.Pump(p.present(time.Now()))
+	endNeighbours()
+	// 50 ms of fade, behind what is already rendered.
+	time.Sleep(60*time.Millisecond + time.Duration(p.device.Latency())*time.Second/time.Duration(o.device.Rate))
+	if o.record != "" {
+		stats, err := p.device.StopRecord()
+		if err != nil {
+			wg.Wait()
+			return fmt.Errorf("record: %w", err)
+		}
+		p.log.Info("recorded", "file", stats.Path, "seconds", math.Round(float64(stats.Frames)/float64(o.device.Rate)*100)/100)
+	}
+	wg.Wait()
+	return nil
+}
+
+// findCluster sets up the neighbours for the cluster that is to be played.
+func (p *player) findCluster(dir string) (err error) {
+	kubePath, err := siblingProgram("k8s-synth-kube")
+	if err != nil {
+		return err
+	}
+	args := []string{"--namespace", p.scene.Namespace, "--heartbeat", p.o.heartbeat.String()}
+	if p.o.listenOnly {
+		args = append(args, "--listen-only")
+	}
+	if p.o.context != "" || p.o.kubeconfig != "" {
+		if p.o.ephemeral {
+			return usageError{errors.New("--ephemeral would throw away another's cluster; it goes with the own one only")}
+		}
+		if p.o.kubeconfig != "" {
+			args = append(args, "--kubeconfig", p.o.kubeconfig)
+		}
+		if p.o.context != "" {
+			args = append(args, "--context", p.o.context)
+		}
+		p.kubeconfig = p.o.kubeconfig
+	} else {
+		clusterPath, err := siblingProgram("k8s-synth-cluster")
+		if err != nil {
+			return err
+		}
+		p.clusterDir = filepath.Join(dir, "cluster")
+		if p.o.ephemeral {
+			// Thrown away by this process, and not by the cluster's own: it
+			// must outlive a crash of that one.
+			if p.clusterDir, err = os.MkdirTemp("", "k8s-synth-"); err != nil {
+				return fmt.Errorf("ephemeral state: %w", err)
+			}
+		}
+		state, err := paths.New(p.clusterDir)
+		if err != nil {
+			return err
+		}
+		p.kubeconfig = state.Kubeconfig()
+		args = append(args, "--kubeconfig", p.kubeconfig)
+		clusterArgs := []string{"--stream", "--state-dir", p.clusterDir, "--nodes", fmt.Sprint(p.o.nodes)}
+		if p.o.verbose {
+			clusterArgs = append(clusterArgs, "--verbose")
+		}
+		p.cluster = &neighbour{name: "k8s-synth-cluster", path: clusterPath, args: clusterArgs, log: p.log,
+			stderr: &lineWriter{c: p.console}, received: p.received,
+			gone: func() {
+				p.transition(mapping.Transition{Time: time.Now(), Object: mapping.Object{Kind: mapping.KindCluster, Name: "cluster"}, Field: mapping.FieldBoot})
+			}}
+	}
+	p.kube = &neighbour{name: "k8s-synth-kube", path: kubePath, args: args, log: p.log,
+		stderr: &lineWriter{c: p.console}, received: p.received,
+		gone: func() {
+			// Whoever would have told of it is gone.
+			for _, f := range []string{mapping.FieldSynced, mapping.FieldReachable} {
+				p.transition(mapping.Transition{Time: time.Now(), Object: mapping.Object{Kind: mapping.KindAPIServer, Name: "api"}, Field: f, New: "false"})
+			}
+		}}
+	return nil
+}
+
+// received takes a message from a neighbour. The channel is deep; when it is
+// full the neighbour waits, and coalesces on its side.
+func (p *player) received(m mapping.Message) {
+	switch {
+	case m.Transition != nil:
+		p.transition(*m.Transition)
+	case m.Problem != nil:
+		p.call(func() {
+			// The same trouble, again and again, is told once in ten seconds.
+			key := m.Problem.Where + m.Problem.Text
+			if time.Since(p.problems[key]) > 10*time.Second {
+				p.problems[key] = time.Now()
+				p.log.Warn("the cluster", "where", m.Problem.Where, "problem", m.Problem.Text)
+			}
+		})
+	}
+}
+
+func (p *player) transition(t mapping.Transition) { p.transitions <- t }
+
+// turn takes a change from a surface; it never blocks.
+func (p *player) turn(t turn) error {
+	select {
+	case p.turns <- t:
+		return nil
+	default:
+		return errBusy
+	}
+}
+
+// call runs f on the control goroutine.
+func (p *player) call(f func()) { p.calls <- f }
+
+// ask runs f on the control goroutine and waits for it, at most a second.
+func (p *player) ask(f func()) bool {
+	done := make(chan struct{})
+	select {
+	case p.calls <- func() { f(); close(done) }:
+	case <-time.After(time.Second):
+		return false
+	}
+	select {
+	case <-done:
+		return true
+	case <-time.After(time.Second):
+		return false
+	}
+}
+
+// present is the frame at which what happened at t is to be heard: a
+// constant latency after it.
+func (p *player) present(t time.Time) int64 {
+	now := time.Now()
+	// Another process's clock is the same clock, unless it was set in
+	// between; then arrival is the better guess.
+	if d := now.Sub(t); d < -time.Second || d > time.Second {
+		t = now
+	}
+	return max(int64(p.device.FrameAt(t)+p.scene.Latency*float64(p.o.device.Rate)), 1)
+}
+
+// controlPeriod is how often the control goroutine looks after the engine.
+const controlPeriod = 5 * time.Millisecond
+
+// loop is the control goroutine: it merges what hands and clusters do into
+// one order.
+func (p *player) loop(ctx context.Context) {
+	tick := time.NewTicker(controlPeriod)
+	defer tick.Stop()
+	line := time.NewTicker(100 * time.Millisecond)
+	defer line.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case t := <-p.transitions:
+			if p.take != nil {
+				p.take.transition(t)
+			}
+			p.rack.Apply(t, p.present(t.Time))
+		case t := <-p.turns:
+			p.apply(t)
+		case f := <-p.calls:
+			f()
+		case <-tick.C:
+			p.rack.Pump(p.present(time.Now()))
+			if p.firstSound == 0 {
+				if m := p.rack.Meters(); max(m.Peak[0], m.Peak[1]) > 0.005 {
+					p.firstSound = time.Since(p.began)
+					p.log.Info("first sound", "after", p.firstSound.Round(time.Millisecond))
+				}
+			}
+		case <-line.C:
+			p.showStatus()
+		}
+		if !p.o.listenOnly {
+			if t, changed := p.rack.Topology(); changed {
+				p.kube.publish(t)
+			}
+		}
+	}
+}
+
+// apply does what a hand did.
+func (p *player) apply(t turn) {
+	if t.action == "panic" {
+		p.rack.Panic()
+		p.log.Warn("panic", "by", t.source)
+		return
+	}
+	if p.take != nil {
+		p.take.turn(t)
+	}
+	if err := p.rack.Set(t.address, t.value, t.word, t.source, p.present(t.at)); err != nil {
+		p.log.Warn("osc", "err", err, "from", t.source)
+	}
+}
+
+// changed tells the surfaces.
+func (p *player) changed(a mapping.Address, value float64, word, source string) {
+	if p.osc != nil {
+		p.osc.changed(a, value, word, source)
+	}
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/k8s-synth/k8s-synth/hardware"
+	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/scenes"
+)
+
+// renderOptions are the flags of render.
+type renderOptions struct {
+	scene   string
+	script  string
+	seconds float64
+	out     string
+	rate    int
+	seed    uint64
+	seeded  bool
+}
+
+func renderCommand() *cobra.Command {
+	var o renderOptions
+	c := &cobra.Command{
+		Use:   "render SCENE",
+		Short: "Render a scene to a WAV file, faster than real time",
+		Long: `Renders a scene with the same engine that plays it live. What the cluster does
+comes from a script, or from a take that "play --take" recorded. Without one,
+a cluster boots and converges. The same scene, script and seed give the same
+file, to the bit.`,
+		Example: `  k8s-synth render default --seconds 20 -o default.wav
+  k8s-synth render default --script demo -o demo.wav`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.scene = args[0]
+			o.seeded = cmd.Flags().Changed("seed")
+			switch {
+			case o.out == "":
+				return usageError{errors.New("-o names the WAV file to write; it is missing")}
+			case o.rate < 8000 || o.rate > 192000:
+				return usageError{fmt.Errorf("--rate is 8000 … 192000 Hz, got %d", o.rate)}
+			case cmd.Flags().Changed("seconds") && !(o.seconds > 0 && o.seconds <= scenes.MaxLength.Seconds()):
+				return usageError{fmt.Errorf("--seconds is above 0 and at most a day, got %g", o.seconds)}
+			}
+			return render(cmd.Context(), o)
+		},
+	}
+	f := c.Flags()
+	f.Float64Var(&o.seconds, "seconds", 0, "length (default: the script's and 4 s for its end, or 20 s)")
+	f.StringVarP(&o.out, "output", "o", "", "WAV file to write")
+	f.StringVar(&o.script, "script", "", "name or path of a script or take; \"none\" for a cluster that stays away")
+	f.Uint64Var(&o.seed, "seed", 0, "seed of what is left to chance (default: the scene's)")
+	f.IntVar(&o.rate, "rate", 48000, "sample rate in Hz")
+	return c
+}
+
+// render renders to a file beside the one that was named, which it replaces
+// at the end only.
+func render(ctx context.Context, o renderOptions) (err error) {
+	scene, err := openStore().Open(o.scene)
+	if err != nil {
+		return err
+	}
+	script, err := scriptFor(o.script, scene)
+	if err != nil {
+		return err
+	}
+	if o.seeded {
+		scene.Seed = o.seed
+	}
+	if o.seconds == 0 {
+		o.seconds = 20
+		if o.script != "" && o.script != "none" {
+			o.seconds = script.Length().Seconds() + 4
+		}
+	}
+	r, err := newOffline(scene, script, float64(o.rate))
+	if err != nil {
+		return err
+	}
+	part := filepath.Join(filepath.Dir(o.out), "."+filepath.Base(o.out)+".part")
+	w, err := hardware.CreateWAV(part, o.rate, 2)
+	if err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	defer func() {
+		if w != nil {
+			err = errors.Join(err, w.Close())
+		}
+		if err != nil {
+			_ = os.Remove(part)
+		}
+	}()
+	total := int64(math.Round(o.seconds * float64(o.rate)))
+	began := time.Now()
+	live := term.IsTerminal(int(os.Stderr.Fd()))
+	var told time.Time
+	for r.frame < total {
+		if ctx.Err() != nil {
+			return fmt.Errorf("render: interrupted after %.1f s of sound; nothing was written", float64(r.frame)/float64(o.rate))
+		}
+		block := r.block(total)
+		if err := w.WritePlanar(block, instrument.AudioVolts); err != nil {
+			return fmt.Errorf("render: %w", err)
+		}
+		if live && time.Since(told) > 100*time.Millisecond {
+			told = time.Now()
+			fmt.Fprintf(os.Stderr, "\r%3d %%", 100*r.frame/total)
+		}
+	}
+	if live {
+		fmt.Fprint(os.Stderr, "\r     \r")
+	}
+	err = w.Close()
+	w = nil
+	if err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	if err := os.Rename(part, o.out); err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	took := time.Since(began).Seconds()
+	fmt.Fprintf(os.Stderr, "wrote %s: %.2f s of sound in %.2f s (%.0f times real time), peak %.1f dBFS\n",
+		o.out, o.seconds, took, o.seconds/took, 20*math.Log10(math.Max(r.peak/instrument.AudioVolts, 1e-9)))
+	return nil
+}
+
+// scriptFor opens a script, or writes the one that a scene is rendered with
+// where none is named: the control plane boots, and each Deployment converges.
+func scriptFor(name string, scene *scenes.Scene) (*scenes.Script, error) {
+	switch name {
+	case "none":
+		return &scenes.Script{}, nil
+	case "":
+	default:
+		return openStore().OpenScript(name)
+	}
+	var b strings.Builder
+	b.WriteString("version: 1\nevents:\n")
+	for i, stage := range mapping.BootStages {
+		fmt.Fprintf(&b, "  - {at: %g, boot: %s}\n", 0.05+0.15*float64(i), stage)
+	}
+	b.WriteString("  - {at: 0.5, apiserver: api, reachable: true}\n  - {at: 1, apiserver: api, synced: true}\n")
+	b.WriteString("  - {at: 0.5, etcd: store, heartbeat: {every: 1, until: 86400, latency: 0.004}}\n")
+	for i := range 3 {
+		fmt.Fprintf(&b, "  - {at: 0.9, node: stage-%d, ready: true, quiet: true}\n", i+1)
+	}
+	for i := range scene.Patch.Modules {
+		if m := &scene.Patch.Modules[i]; m.ID.Kind() == mapping.KindDeployment {
+			fmt.Fprintf(&b, "  - {at: 1.2, deployment: %s, replicas: %d, converge: {}}\n", m.ID.Name(), int(m.Value("replicas")))
+		}
+	}
+	return scenes.ParseScript("the built-in script", []byte(b.String()))
+}
+
+// offline plays a script on a rack without a device and without a clock.
+type offline struct {
+	rack  *mapping.Rack
+	steps []scenes.Step
+	rate  float64
+	frame int64
+	peak  float64 // volts
+	buf   [2][]float32
+}
+
+func newOffline(scene *scenes.Scene, script *scenes.Script, rate float64) (*offline, error) {
+	r := &offline{steps: script.Steps, rate: rate, rack: mapping.NewRack(mapping.Config{
+		SampleRate: rate, Channels: 2, Seed: scene.Seed, Storm: scene.Storm, Embedded: true,
+		Namespace: scene.Namespace, Scene: scene.Name,
+	})}
+	if err := r.rack.Load(scene.Patch); err != nil {
+		return nil, fmt.Errorf("scene %s: %w", scene.Name, err)
+	}
+	for c := range r.buf {
+		r.buf[c] = make([]float32, instrument.BlockSize)
+	}
+	r.rack.Fade(true)
+	return r, nil
+}
+
+// block renders the next block, of at most BlockSize frames and not beyond
+// total. The slices are good until the next call.
+func (r *offline) block(total int64) [][]float32 {
+	n := min(total-r.frame, instrument.BlockSize)
+	for len(r.steps) > 0 {
+		at := int64(math.Round(r.steps[0].At.Seconds() * r.rate))
+		if at >= r.frame+n {
+			break
+		}
+		r.step(r.steps[0], max(at, 1))
+		r.steps = r.steps[1:]
+	}
+	out := [][]float32{r.buf[0][:n], r.buf[1][:n]}
+	r.rack.Engine.Render(out, nil)
+	r.frame += n
+	r.rack.Pump(r.frame)
+	for _, ch := range out {
+		for _, v := range ch {
+			r.peak = max(r.peak, math.Abs(float64(v)))
+		}
+	}
+	return out
+}
+
+// step does what the script says. A param that the scene does not have was
+// there when the take was recorded; it has no effect now.
+func (r *offline) step(s scenes.Step, frame int64) {
+	if s.Transition != nil {
+		r.rack.Apply(*s.Transition, frame)
+		return
+	}
+	_ = r.rack.Set(s.Param.Address, s.Param.Value, s.Param.Word, "", frame)
+}

@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/k8s-synth/k8s-synth/hardware"
+	"github.com/k8s-synth/k8s-synth/mapping"
+)
+
+// playStatus is what the running instrument tells of itself.
+type playStatus struct {
+	Version    string               `json:"version"`
+	PID        int                  `json:"pid"`
+	Seconds    float64              `json:"seconds"` // since the start
+	Scene      string               `json:"scene"`
+	Tempo      float64              `json:"tempo"` // BPM, 0 without a clock
+	OSC        string               `json:"osc,omitempty"`
+	Kubeconfig string               `json:"kubeconfig,omitempty"`
+	FirstSound float64              `json:"firstSoundSeconds"` // after the start; 0 while silent
+	CPU        float64              `json:"cpu"`               // seconds of CPU used by this process
+	RSS        int64                `json:"rssBytes,omitempty"`
+	Cluster    mapping.ClusterState `json:"cluster"`
+	Audio      hardware.Stats       `json:"audio"`
+	Engine     engineStatus         `json:"engine"`
+	Neighbours []neighbourStatus    `json:"neighbours"`
+}
+
+// engineStatus are the engine's counters.
+type engineStatus struct {
+	Frame    int64  `json:"frame"`
+	Plan     uint64 `json:"plan"`
+	Late     uint64 `json:"lateEvents"`
+	Overflow uint64 `json:"earlyEvents"`
+	Dropped  uint64 `json:"droppedEvents"`
+	Scrubbed uint64 `json:"scrubbedSlices"`
+}
+
+// gather reads the status on the control goroutine.
+func (p *player) gather() playStatus {
+	m := p.rack.Meters()
+	s := playStatus{
+		Version: version, PID: os.Getpid(), Seconds: time.Since(p.began).Seconds(), Scene: p.scene.Name,
+		Kubeconfig: p.kubeconfig, FirstSound: p.firstSound.Seconds(), CPU: cpuSeconds(), RSS: residentBytes(os.Getpid()),
+		Cluster: p.rack.Cluster(), Audio: p.device.Stats(),
+		Engine: engineStatus{Frame: m.Frame, Plan: m.Generation, Late: m.Late, Overflow: m.Overflow,
+			Dropped: p.rack.Engine.Outbox.Dropped(), Scrubbed: m.Scrubbed},
+	}
+	for i := range p.rack.Patch().Modules {
+		if mod := &p.rack.Patch().Modules[i]; mod.ID.Kind() == "clock" {
+			s.Tempo = mod.Value("tempo")
+			break
+		}
+	}
+	if p.osc != nil {
+		s.OSC = p.osc.Addr().String()
+	}
+	for _, n := range []*neighbour{p.cluster, p.kube} {
+		if n != nil {
+			s.Neighbours = append(s.Neighbours, n.status())
+		}
+	}
+	return s
+}
+
+// line is the status in one line.
+func (s *playStatus) line() string {
+	cluster := "boot: " + s.Cluster.Boot
+	switch {
+	case s.Cluster.Synced && s.Cluster.Ready == s.Cluster.Desired:
+		cluster = "converged"
+	case s.Cluster.Synced:
+		cluster = "converging"
+	case s.Cluster.Boot == "":
+		cluster = "no answer"
+	}
+	sound := fmt.Sprintf("%s %d Hz", s.Audio.Backend, s.Audio.Rate)
+	if s.Audio.Lost {
+		sound = "device lost"
+	}
+	return fmt.Sprintf("%s · %g BPM · pods %d/%d · %s · revision %d · %s · underruns %d · render %.1f %%",
+		s.Scene, s.Tempo, s.Cluster.Ready, s.Cluster.Desired, cluster, s.Cluster.Revision, sound, s.Audio.Underruns, 100*s.Audio.Load)
+}
+
+// quietPeriod is how often the status is logged where there is no terminal.
+const quietPeriod = 30 * time.Second
+
+// showStatus keeps the live line, or where there is none says now and then
+// how things stand.
+func (p *player) showStatus() {
+	if p.console.live {
+		s := p.gather()
+		p.console.status(s.line())
+		return
+	}
+	now := time.Now()
+	c := p.rack.Cluster()
+	key := fmt.Sprintf("%v %d %d %s", c.Synced, c.Ready, c.Desired, c.Boot)
+	if key == p.told && now.Sub(p.toldAt) < quietPeriod {
+		return
+	}
+	p.told, p.toldAt = key, now
+	s := p.gather()
+	p.log.Info("status", "tempo", s.Tempo, "ready", s.Cluster.Ready, "desired", s.Cluster.Desired, "synced", s.Cluster.Synced,
+		"boot", s.Cluster.Boot, "underruns", s.Audio.Underruns, "render", fmt.Sprintf("%.1f%%", 100*s.Audio.Load))
+}
+
+// statusServer answers on a local socket that only the user can open.
+type statusServer struct {
+	path string
+	srv  *http.Server
+}
+
+func socketPath(dir string) string { return filepath.Join(dir, "play.sock") }
+
+// listenStatus opens the socket in dir. It fails if another instrument
+// answers there.
+func listenStatus(dir string, p *player) (*statusServer, error) {
+	path := socketPath(dir)
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		who := ""
+		if s, err := fetchStatus(context.Background(), path); err == nil {
+			who = fmt.Sprintf(" (process %d)", s.PID)
+		}
+		return nil, fmt.Errorf("another k8s-synth%s plays with the state in %s; end it, or name another --state-dir", who, dir)
+	}
+	_ = os.Remove(path)
+	// The socket must never be open to others, not even for a moment.
+	mask := syscall.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	syscall.Umask(mask)
+	if err != nil {
+		return nil, fmt.Errorf("status socket: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		var s playStatus
+		if p.device == nil || !p.ask(func() { s = p.gather() }) {
+			http.Error(w, "the instrument is starting or ending", http.StatusServiceUnavailable)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s)
+	})
+	st := &statusServer{path: path, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
+	go func() { _ = st.srv.Serve(l) }()
+	return st, nil
+}
+
+func (s *statusServer) close() {
+	_ = s.srv.Close()
+	_ = os.Remove(s.path)
+}
+
+// errNotPlaying says that nothing answers on the socket.
+var errNotPlaying = errors.New("no k8s-synth plays here; start one with \"k8s-synth play\"")
+
+func fetchStatus(ctx context.Context, path string) (*playStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}, DisableKeepAlives: true}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://play/status", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("%s: %w", path, errNotPlaying)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 500))
+		return nil, fmt.Errorf("status: %s", strings.TrimSpace(string(text)))
+	}
+	var s playStatus
+	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	return &s, nil
+}
+
+func statusCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "status", Short: "Ask the running instrument how it is", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := stateDir(dir)
+			if err != nil {
+				return err
+			}
+			s, err := fetchStatus(cmd.Context(), socketPath(d))
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				e := json.NewEncoder(cmd.OutOrStdout())
+				e.SetIndent("", "  ")
+				return e.Encode(s)
+			}
+			s.print(cmd.OutOrStdout())
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "state-dir", "", "the instrument's state directory")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func (s *playStatus) print(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, a ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, a...)) }
+	row("scene", "%s, %g BPM, playing for %s (process %d)", s.Scene, s.Tempo, (time.Duration(s.Seconds) * time.Second).String(), s.PID)
+	state := "no answer"
+	if s.Cluster.Synced {
+		state = "in sync"
+	} else if s.Cluster.Boot != "" {
+		state = "booting: " + s.Cluster.Boot
+	}
+	row("cluster", "%s, pods %d of %d ready, %d nodes, revision %d", state, s.Cluster.Ready, s.Cluster.Desired, s.Cluster.Nodes, s.Cluster.Revision)
+	row("latency", "commit %.1f ms, knob to cluster %.0f ms", 1000*s.Cluster.CommitLatency, 1000*s.Cluster.ReconcileLatency)
+	row("sound", "%s, %s, %d Hz, period %d, latency %.1f ms", s.Audio.Backend, s.Audio.Device, s.Audio.Rate, s.Audio.Period, 1000*float64(s.Audio.Latency)/float64(max(s.Audio.Rate, 1)))
+	row("render", "%.1f %% (peak %.1f %%), underruns %d, late events %d, dropped %d", 100*s.Audio.Load, 100*s.Audio.LoadPeak, s.Audio.Underruns, s.Engine.Late, s.Engine.Dropped)
+	row("osc", "%s", s.OSC)
+	row("kubeconfig", "%s", s.Kubeconfig)
+	row("memory", "%s", megabytes(s.RSS))
+	for _, n := range s.Neighbours {
+		row(n.Name, "process %d, started %d times, %s", n.PID, n.Starts, megabytes(n.RSS))
+	}
+	t.Flush()
+}
+
+func megabytes(b int64) string {
+	if b == 0 {
+		return "unknown"
+	}
+	return fmt.Sprintf("%.0f MB", float64(b)/1e6)
+}
+
+// residentBytes is the resident memory of a process where /proc tells it.
+func residentBytes(pid int) int64 {
+	if pid == 0 {
+		return 0
+	}
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(data))
+	if len(fields) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(fields[1], 10, 64)
+	return pages * int64(os.Getpagesize())
+}
+
+// cpuSeconds is the CPU time that this process has used.
+func cpuSeconds() float64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6
+}
+
+func kubeconfigCommand() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use: "kubeconfig", Short: "Print the path of the cluster's kubeconfig", Args: cobra.NoArgs,
+		Example: `  kubectl --kubeconfig "$(k8s-synth kubeconfig)" get pods -A`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := stateDir(dir)
+			if err != nil {
+				return err
+			}
+			// A running instrument knows best: its cluster may be ephemeral.
+			if s, err := fetchStatus(cmd.Context(), socketPath(d)); err == nil && s.Kubeconfig != "" {
+				fmt.Fprintln(cmd.OutOrStdout(), s.Kubeconfig)
+				return nil
+			}
+			file, err := findKubeconfig(d)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), file)
+			return nil
+		},
+	}
+	c.Flags().StringVar(&dir, "state-dir", "", "the instrument's state directory")
+	return c
+}
