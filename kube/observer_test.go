@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,6 +42,7 @@ type fakeAPI struct {
 	lists    int
 	writes   int
 	refuse   map[string]bool // resources that are forbidden
+	template corev1.Pod      // what every pod carries besides
 }
 
 type fakeEvent struct {
@@ -91,7 +93,8 @@ func (f *fakeAPI) put(name, uid string, phase corev1.PodPhase) {
 	if _, ok := f.pods[name]; ok {
 		kind = "MODIFIED"
 	}
-	p := corev1.Pod{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "n", UID: types.UID(uid), ResourceVersion: strconv.FormatInt(f.revision, 10)}, Status: corev1.PodStatus{Phase: phase}}
+	p := f.template
+	p = corev1.Pod{Spec: p.Spec, TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "n", UID: types.UID(uid), ResourceVersion: strconv.FormatInt(f.revision, 10), ManagedFields: p.ManagedFields, Annotations: p.Annotations}, Status: corev1.PodStatus{Phase: phase}}
 	f.pods[name] = p
 	f.history = append(f.history, fakeEvent{f.revision, kind, p})
 }
@@ -148,7 +151,12 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, ListMeta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(f.revision, 10)}}
 		switch resource {
 		case "pods":
+			limit, _ := strconv.Atoi(q.Get("limit"))
 			for _, p := range f.pods {
+				// The reflector asks for pages, but takes the whole as one.
+				if limit == 1 && len(list.Items) == 1 {
+					break
+				}
 				list.Items = append(list.Items, p)
 			}
 		case "nodes":
@@ -174,11 +182,8 @@ func (f *fakeAPI) serveWatch(w http.ResponseWriter, r *http.Request, resource st
 		changed := f.changed
 		var events []fakeEvent
 		if resource == "pods" {
-			for _, e := range f.history {
-				if e.revision > from {
-					events = append(events, e)
-				}
-			}
+			i := sort.Search(len(f.history), func(i int) bool { return f.history[i].revision > from })
+			events = append(events, f.history[i:]...)
 		}
 		ended := cut != f.cut
 		f.mu.Unlock()

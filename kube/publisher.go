@@ -30,6 +30,9 @@ const (
 	// enoPatience is after how long without an answer the player is told that
 	// Eno is missing. While the cluster boots, it is for some seconds.
 	enoPatience = 30 * time.Second
+	// keepEvery is how often the objects that the topology hangs on are looked
+	// for, in case another hand deleted them.
+	keepEvery = 5 * time.Second
 	// writesName is the ConfigMap that the etcd module writes to.
 	writesName = "k8s-synth-writes"
 	// maxActions bounds the actions that wait; the etcd module's trigger may be
@@ -154,14 +157,7 @@ func (p *Publisher) session(ctx context.Context, conn *Conn) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { o.heartbeat(ctx, conn) })
-	wg.Go(func() {
-		p.insist(ctx, "synthesizer", func(ctx context.Context) error {
-			return p.apply(ctx, conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("synthesizers")), eno.Synthesizer())
-		})
-		p.insist(ctx, "composition", func(ctx context.Context) error {
-			return p.apply(ctx, conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("compositions")).Namespace(o.Namespace), eno.Composition(o.Namespace))
-		})
-	})
+	wg.Go(func() { p.keep(ctx, conn) })
 	if !p.insist(ctx, "topology", func(ctx context.Context) error { return p.claim(ctx, conn, eno.ConfigMapName) }) {
 		return
 	}
@@ -195,6 +191,37 @@ func (p *Publisher) session(ctx context.Context, conn *Conn) {
 		}
 	})
 	p.publish(ctx, conn)
+}
+
+// keep makes the objects that the topology hangs on, and makes them again where
+// another hand took them away.
+func (p *Publisher) keep(ctx context.Context, conn *Conn) {
+	namespace := p.observer.Namespace
+	synthesizers := conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("synthesizers"))
+	compositions := conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("compositions")).Namespace(namespace)
+	for {
+		p.insist(ctx, "namespace "+namespace, func(ctx context.Context) error { return p.ensureNamespace(ctx, conn) })
+		p.insist(ctx, "synthesizer", func(ctx context.Context) error { return p.apply(ctx, synthesizers, eno.Synthesizer()) })
+		p.insist(ctx, "composition", func(ctx context.Context) error { return p.apply(ctx, compositions, eno.Composition(namespace)) })
+		_, err := conn.core.ConfigMaps(namespace).Get(ctx, eno.ConfigMapName, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			p.mu.Lock()
+			again := p.published > 0
+			if again {
+				p.published, p.flight = 0, nil
+			}
+			p.mu.Unlock()
+			if again {
+				p.log.Warn("the topology was deleted by another hand, and is written again")
+				p.stir()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(keepEvery):
+		}
+	}
 }
 
 // publish writes what is wanted whenever the gate is open.
@@ -447,6 +474,9 @@ func (p *Publisher) apply(ctx context.Context, at dynamic.ResourceInterface, o r
 	case err == nil:
 		if err := ours(there, u.GetKind()); err != nil {
 			return err
+		}
+		if there.GetDeletionTimestamp() != nil {
+			return fmt.Errorf("%s %s is being deleted", u.GetKind(), u.GetName())
 		}
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)

@@ -595,6 +595,33 @@ func TestAgainstTheEmbeddedCluster(t *testing.T) {
 		return r.field(mapping.KindComposition, eno.CompositionName, mapping.FieldReason) == ""
 	})
 	r.sound()
+
+	// Another hand takes away what the topology hangs on.
+	c = r.client()
+	if err := c.CoreV1().ConfigMaps(namespace).Delete(ctx, eno.ConfigMapName, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	begin = time.Now()
+	for {
+		if _, err := c.CoreV1().ConfigMaps(namespace).Get(ctx, eno.ConfigMapName, metav1.GetOptions{}); err == nil {
+			break
+		}
+		if time.Since(begin) > 15*time.Second {
+			t.Fatal("the deleted topology was not written again")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	from = r.mark()
+	if err := c.Discovery().RESTClient().Delete().AbsPath("/apis/eno.azure.io/v1/namespaces/" + namespace + "/compositions/" + eno.CompositionName).Do(ctx).Error(); err != nil {
+		t.Fatal(err)
+	}
+	r.wait("a new Deployment", 40*time.Second, func() bool {
+		return slices.ContainsFunc(r.ts[from:], func(tr mapping.Transition) bool {
+			return tr.Object.Kind == mapping.KindDeployment && tr.Field == mapping.FieldExists && tr.New == "true"
+		})
+	})
+	r.converged(4, 30*time.Second)
+	r.sound()
 }
 
 // TestListenOnlyNeedsNoMoreThanToRead observes with an account that may get,
