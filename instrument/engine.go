@@ -175,6 +175,13 @@ func (e *Engine) take(p *Plan) {
 			if src == nil {
 				src = &in.normal
 			}
+			if k := st.node.spec.Inputs[j].Kind; !st.node.ran && k != Audio {
+				// A new module was never at its normal: a gate that is low from
+				// the start must not begin with a falling edge.
+				in.current = src
+				in.patched = st.patched&(1<<j) != 0
+				continue
+			}
 			if in.current != src {
 				in.previous, in.current = in.current, src
 				e.fadeLeft = e.fadeFrames
