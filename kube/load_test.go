@@ -60,7 +60,7 @@ func TestProofLoad(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	f := newFakeAPI(t)
-	f.template = typicalPod()
+	f.template, f.stream = typicalPod(), true
 	f.change(func() {
 		for i := range 5000 {
 			f.put(fmt.Sprint("pod-", i), fmt.Sprint("uid-", i), "Running")

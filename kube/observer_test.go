@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -43,6 +44,7 @@ type fakeAPI struct {
 	writes   int
 	refuse   map[string]bool // resources that are forbidden
 	template corev1.Pod      // what every pod carries besides
+	stream   bool            // streams lists, as servers since 1.34 do
 }
 
 type fakeEvent struct {
@@ -139,6 +141,23 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status(http.StatusNotFound, metav1.StatusReasonNotFound)
 	case resource != "pods" && resource != "nodes" && resource != "deployments":
 		status(http.StatusNotFound, metav1.StatusReasonNotFound)
+	case q.Get("sendInitialEvents") != "" && f.stream:
+		f.mu.Lock()
+		at := f.revision
+		pods := slices.Collect(maps.Values(f.pods))
+		f.mu.Unlock()
+		kind := map[string]string{"pods": `"v1","kind":"Pod"`, "nodes": `"v1","kind":"Node"`, "deployments": `"apps/v1","kind":"Deployment"`}[resource]
+		if resource == "pods" {
+			for i := range pods {
+				raw, _ := json.Marshal(pods[i])
+				fmt.Fprintf(w, `{"type":"ADDED","object":%s}`+"\n", raw)
+			}
+		}
+		fmt.Fprintf(w, `{"type":"BOOKMARK","object":{"apiVersion":%s,"metadata":{"resourceVersion":"%d","annotations":{"k8s.io/initial-events-end":"true"}}}}`+"\n", kind, at)
+		f.mu.Lock()
+		f.lists++
+		f.mu.Unlock()
+		f.serveWatch(w, r, resource, at)
 	case q.Get("sendInitialEvents") != "":
 		status(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid)
 	case q.Get("watch") != "":
@@ -318,7 +337,13 @@ func TestObserverAcrossEndedAndExpiredWatches(t *testing.T) {
 // history is lost, connections break and the API goes away, and finds the final
 // state from transitions of which each follows from the last.
 func TestObserverUnderRandomFaults(t *testing.T) {
+	t.Run("lists", func(t *testing.T) { testRandomFaults(t, false) })
+	t.Run("streamed lists", func(t *testing.T) { testRandomFaults(t, true) })
+}
+
+func testRandomFaults(t *testing.T, stream bool) {
 	f := newFakeAPI(t)
+	f.stream = stream
 	_, r := observe(t, Options{Source: Source{Kubeconfig: f.kubeconfig(t)}, ListenOnly: true, Heartbeat: 100 * time.Millisecond})
 	eventually(t, "the sync", func() bool { return r.lastOf("apiserver", mapping.FieldSynced) == "true" })
 	rnd := rand.New(rand.NewPCG(5, 6))
