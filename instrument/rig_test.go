@@ -28,6 +28,8 @@ type source struct {
 	channels int
 	play     func(frame int64, channel int) float32
 	kept     float32
+	level    *[MaxPoly]float32 // in place of play: one standing voltage a channel
+	used     [Presence]bool    // jacks with a cable; set by rig.adopt
 }
 
 func sourceSpec() *ModuleSpec {
@@ -52,14 +54,21 @@ func (s *source) Process(io *IO) {
 	for _, o := range io.Out {
 		o.Channels = s.channels
 	}
+	var b [BlockSize]float32
 	for c := range s.channels {
 		for i := range io.N {
-			v := s.kept
-			if s.play != nil {
-				v = s.play(io.Frame+int64(i), c)
+			switch {
+			case s.level != nil:
+				b[i] = s.level[c]
+			case s.play != nil:
+				b[i] = s.play(io.Frame+int64(i), c)
+			default:
+				b[i] = s.kept
 			}
-			for _, o := range io.Out {
-				o.Volts[c][i] = v
+		}
+		for k, o := range io.Out {
+			if s.used[k] {
+				copy(o.Volts[c][:io.N], b[:])
 			}
 		}
 	}
@@ -183,12 +192,27 @@ func (r *rig) adopt() *rig {
 	}
 	r.plan = p
 	for _, n := range r.c.nodes {
-		if p, ok := n.proc.(*probe); ok {
+		switch p := n.proc.(type) {
+		case *probe:
 			p.on = true
+		case *source:
+			for k := range p.used {
+				p.used[k] = p.used[k] || r.patch.feeds(JackRef{n.id, jackOf(SignalKind(k))})
+			}
 		}
 	}
 	r.e.Adopt(p)
 	return r
+}
+
+// feeds tells whether a cable starts at a jack.
+func (p *Patch) feeds(j JackRef) bool {
+	for _, c := range p.Cables {
+		if c.From == j {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *rig) proc(id ModuleID) Processor {
