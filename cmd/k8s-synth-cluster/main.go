@@ -82,6 +82,9 @@ k9s work with the kubeconfig that it writes. It ends on an interrupt.`,
 func run(ctx context.Context, config cluster.Config, stream bool) error {
 	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer cancel()
+	// A reader of our output that has died is an error of a write, not our
+	// death. Notify, since children would inherit that a signal is ignored.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	level := slog.LevelInfo
 	if config.Verbose {
 		level = slog.LevelDebug

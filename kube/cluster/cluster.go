@@ -36,8 +36,9 @@ const (
 	apiServerGrace = 1500 * time.Millisecond
 	etcdGrace      = time.Second
 	// steadyGC is the garbage collector's target once the boot is over, in per
-	// cent of the live heap: the default of 100 let the process grow by a
-	// third for no measurable gain.
+	// cent of the live heap. With 60 pods that come and go, the process has
+	// 350 MB by it and 450 MB by the default of 100, for a twentieth more
+	// processor time.
 	steadyGC = 50
 )
 
@@ -184,9 +185,6 @@ func (c *Cluster) boot(ctx context.Context) error {
 		bin = filepath.Dir(exe)
 	}
 	routeLogs(c.log, c.config.Verbose)
-	// Garbage is cheap while the heap grows to its size anyway.
-	debug.SetGCPercent(200)
-
 	if err := c.openState(); err != nil {
 		return err
 	}

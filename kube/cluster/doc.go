@@ -12,5 +12,6 @@
 // hundred megabytes of heap and their garbage collector have no place beside
 // an audio thread. The components share the process's feature gates, metrics
 // registry and logging, all of which are global in Kubernetes, so that a
-// process can hold one Cluster, once.
+// process can hold one Cluster, once. Its tests leave the race detector out,
+// with which Kubernetes takes minutes more to build.
 package cluster
