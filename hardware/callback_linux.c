@@ -25,9 +25,8 @@ struct device_prefix {
 
 static uint32_t bad_layout;
 
-static ks_ring *ring_of(const struct device_prefix *d, void *out, uint32_t frames)
+static ks_ring *ring_of(const struct device_prefix *d)
 {
-    (void)out; (void)frames;
     if (d->on_data != (void *)ks_data_callback) {
         __atomic_store_n(&bad_layout, 1, __ATOMIC_RELEASE);
         return NULL;
@@ -38,7 +37,7 @@ static ks_ring *ring_of(const struct device_prefix *d, void *out, uint32_t frame
 void ks_data_callback(void *device, void *out, const void *in, uint32_t frames)
 {
     (void)in;
-    ks_ring *r = ring_of(device, out, frames);
+    ks_ring *r = ring_of(device);
     if (r == NULL || out == NULL) return;   // miniaudio has silenced out
     if (r->first) {
         r->first = 0;

@@ -61,7 +61,7 @@ type Device struct {
 	closed   bool
 	lost     bool // playing into the null device because there is no other
 	reopens  int
-	past     struct{ callbacks, underruns, underrunFrames, played uint64 }
+	past     struct{ callbacks, underruns, underrunFrames uint64 }
 	priority int
 	prioNote string
 	ringMin  int
@@ -307,12 +307,11 @@ func (d *Device) watch(ctx context.Context) {
 			lostAt, tried = now, now
 			d.log.Warn("audio device lost: the music goes on without it until it is back", "device", st.info.Name, "backend", st.info.Backend)
 			d.last = st.info
-			// The null device's time begins when the sound in the ring would have ended.
-			since := uint64(0)
-			if last := st.ring.lastCallback(); last != 0 {
-				since = last + uint64(float64(st.ring.fill())/float64(d.settings.Rate)*1e9)
+			if err := checkCallback(); err != nil {
+				d.log.Error("the audio callback does not work", "reason", err)
 			}
-			if err := d.toNull(since); err != nil {
+			// The null device's time begins when the sound in the ring would have ended.
+			if err := d.toNull(st.ring.soundEnds()); err != nil {
 				d.log.Error("cannot go on without an audio device", "reason", err)
 			}
 		}

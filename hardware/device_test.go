@@ -256,6 +256,59 @@ func TestNowRunsEvenly(t *testing.T) {
 	}
 }
 
+// A device whose thread ends, as that of an interface does that is pulled out: what is rendered and
+// the clock go on, without a step in time.
+func TestClockGoesOnThroughALoss(t *testing.T) {
+	// A deep ring: an underrun moves the clock too, and is not what is tested here.
+	s, err := Settings{Depth: 64, Logger: testLogger(t)}.ApplyDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := newDevice(s, &ramp{volts: 1})
+	st, err := openStream("null", s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.info.Name = "an interface"
+	d.sink.Store(st)
+	ctx, cancel := context.WithCancel(context.Background())
+	d.cancel, d.watched = cancel, make(chan struct{})
+	go d.watch(ctx)
+	t.Cleanup(func() { d.Close() })
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(700 * time.Millisecond)
+	t0, f0 := time.Now(), d.Now()
+	d.mu.Lock()
+	st.null.stop()
+	st.null = nil
+	d.mu.Unlock()
+	if !d.waitUntil(2*time.Second, func() bool { return d.Stats().Lost }) {
+		t.Fatal("the loss was not noticed")
+	}
+	time.Sleep(300 * time.Millisecond)
+	best := math.Inf(1)
+	for range 5 {
+		// The best of several, for a machine that stands still now and then.
+		off := d.Now() - f0 - time.Since(t0).Seconds()*48000
+		best = min(best, math.Abs(off))
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Logf("off by %.2f ms after the loss", best/48)
+	// The ring's remainder and the device's period set the grain.
+	if best > 240 {
+		t.Errorf("the clock is off by %.1f ms after the loss", best/48)
+	}
+	now, rendered := d.Now(), float64(d.frames.Load())
+	if now > rendered+256 || now < rendered-64*BlockFrames-1000 {
+		t.Errorf("now is frame %.0f of %.0f rendered", now, rendered)
+	}
+	if got := d.Stats(); got.LostDevice != "an interface" || got.Backend != "null" {
+		t.Errorf("%+v", got)
+	}
+}
+
 // evenness reads the clock for a while and fits a line: its slope in Hz, and the worst distance in ms.
 func evenness(d *Device, length time.Duration) (rate, worst float64) {
 	type point struct{ t, f float64 }

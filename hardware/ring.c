@@ -72,10 +72,9 @@ static uint64_t bits(double d) { uint64_t u; memcpy(&u, &d, sizeof u); return u;
 
 // A second-order delay-locked loop (F. Adriaensen, "Using a DLL to filter time", 2005), written for
 // callbacks of varying size: the state is the filtered time of dll_frame and the seconds per frame.
-static void clock_update(ks_ring *r)
+static void clock_update(ks_ring *r, uint64_t due_ns)
 {
-    uint64_t now_ns = ks_now_ns();
-    double now = (double)now_ns * 1e-9;
+    double now = (double)(due_ns ? due_ns : ks_now_ns()) * 1e-9;
     uint64_t n = r->frames - r->dll_frame;
     double dt = (double)n * r->nominal_spf;
     double expect = r->dll_time + (double)n * r->dll_spf;
@@ -107,7 +106,6 @@ static void clock_update(ks_ring *r)
     __atomic_store_n(&r->clock_period, bits(r->dll_spf), __ATOMIC_SEQ_CST);
     __atomic_store_n(&r->clock_frame, r->dll_frame, __ATOMIC_SEQ_CST);
     __atomic_store_n(&r->clock_missing, r->missing, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&r->raw_time, now_ns, __ATOMIC_SEQ_CST);
     __atomic_store_n(&r->seq, s + 2, __ATOMIC_SEQ_CST);
 }
 
@@ -171,13 +169,15 @@ static void fade_frame(ks_ring *r, float *out, const float *live)
     if (live && r->fade_left) r->fade_left--;
 }
 
-void ks_ring_drain(ks_ring *r, float *out, uint32_t frames)
+void ks_ring_drain(ks_ring *r, float *out, uint32_t frames) { ks_ring_drain_at(r, out, frames, 0); }
+
+void ks_ring_drain_at(ks_ring *r, float *out, uint32_t frames, uint64_t due_ns)
 {
     const uint32_t ch = r->channels;
     uint64_t read = r->read;
     uint64_t fill = LOAD(&r->write) - read;
 
-    clock_update(r);
+    clock_update(r, due_ns);
     if (fill < RELAXED(&r->min_fill)) __atomic_store_n(&r->min_fill, fill, __ATOMIC_RELAXED);
     if (frames > RELAXED(&r->max_request)) __atomic_store_n(&r->max_request, frames, __ATOMIC_RELAXED);
 
@@ -288,17 +288,21 @@ static void *null_run(void *arg)
 {
     ks_null *n = arg;
     uint64_t played = 0;
+    int behind = 0;
     ks_device_thread_enter(n->ring);
     while (!LOAD(&n->quit)) {
         uint64_t now = ks_now_ns();
         uint64_t due = now > n->since ? (uint64_t)((double)(now - n->since) * 1e-9 * n->rate) : 0;
-        if (due >= played + n->period) {
+        if (now >= n->since && due >= played) {
             uint64_t late = due - played;
             uint32_t frames = n->period;
-            if (late > 8 * (uint64_t)n->period) {
-                // Behind the clock (it took over from a device that was lost, or the machine slept):
-                // take what the renderer has ready until it has caught up. Nobody hears a gap here.
-                uint64_t fill = LOAD(&n->ring->write) - n->ring->read;
+            uint64_t fill = LOAD(&n->ring->write) - n->ring->read;
+            if (late >= 2 * (uint64_t)n->period) behind = 1;
+            else if (fill >= LOAD(&n->ring->limit) / 2) behind = 0;
+            if (behind) {
+                // This thread is behind the clock (it took over from a device that was lost, or the machine
+                // slept): it takes what the renderer has ready until both have caught up. A renderer
+                // that is late while this thread is not gets no such grace.
                 if (fill < frames) {
                     ks_ring_wake(n->ring);
                     struct timespec t = {0, 200000};
@@ -307,11 +311,13 @@ static void *null_run(void *arg)
                     continue;
                 }
             }
-            ks_ring_drain(n->ring, n->sink, frames);
+            // What is taken late was due in time: catching up must not bend the clock.
+            uint64_t at = n->since + (uint64_t)((double)played / n->rate * 1e9);
+            ks_ring_drain_at(n->ring, n->sink, frames, late >= n->period ? at : 0);
             played += frames;
             continue;
         }
-        uint64_t next = n->since + (uint64_t)((double)(played + n->period) / n->rate * 1e9) + 1000;
+        uint64_t next = n->since + (uint64_t)((double)played / n->rate * 1e9) + 1000;
         uint64_t left = next > now ? next - now : 0;
         if (left > 100000000u) left = 100000000u;
         struct timespec t = {0, (long)left};

@@ -112,13 +112,10 @@ func (r *ring) swap64(p *C.uint64_t, v uint64) uint64 {
 func (r *ring) load32(p *C.uint32_t) uint32 { return atomic.LoadUint32((*uint32)(unsafe.Pointer(p))) }
 
 func (r *ring) callbacks() uint64      { return r.load64(&r.c.callbacks) }
-func (r *ring) deviceFrames() uint64   { return r.load64(&r.c.frames) }
 func (r *ring) underruns() uint64      { return r.load64(&r.c.underruns) }
 func (r *ring) underrunFrames() uint64 { return r.load64(&r.c.underrun_frames) }
 func (r *ring) consumed() uint64       { return atomic.LoadUint64(r.read) }
 func (r *ring) stopped() bool          { return r.load32(&r.c.stopped) != 0 }
-func (r *ring) badLayout() bool        { return r.load32(&r.c.bad_layout) != 0 }
-func (r *ring) lastCallback() uint64   { return r.load64(&r.c.raw_time) }
 func (r *ring) load32sched() uint32 {
 	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.c.sched_priority)))
 }
@@ -165,6 +162,17 @@ func (r *ring) clock() clock {
 			return k
 		}
 	}
+}
+
+// soundEnds is when the last frame in the ring would have been taken, had the callbacks gone on
+// (monotonic nanoseconds); 0 when there never was one.
+func (r *ring) soundEnds() uint64 {
+	k := r.clock()
+	if k.secondsPerFrame == 0 {
+		return 0
+	}
+	left := float64(r.load64(&r.c.frames)-k.frame) + float64(r.fill())
+	return uint64((k.time + left*k.secondsPerFrame) * 1e9)
 }
 
 // monotonic is the clock that the device thread stamps its callbacks with, in nanoseconds.

@@ -25,14 +25,12 @@ typedef struct ks_ring {
     uint64_t max_request;     // largest callback seen; the reader resets it
     int32_t  sched_policy;    // of the device thread
     int32_t  sched_priority;
-    uint32_t bad_layout;      // the prefix of ma_device is not what we know
     // Clock, published under seq (odd while it is being written).
     uint64_t seq __attribute__((aligned(64)));
     uint64_t clock_time;      // bits of a double: filtered monotonic time in seconds
     uint64_t clock_frame;     // device frame at that time
     uint64_t clock_period;    // bits of a double: seconds per frame
     uint64_t clock_missing;   // frames up to clock_frame that the ring did not have
-    uint64_t raw_time;        // monotonic time of the last callback, ns
     // Consumer only.
     double   dll_time, dll_spf;
     uint64_t dll_frame, dll_start;
@@ -55,6 +53,8 @@ void     ks_ring_free(ks_ring *r);
 
 // Fills out with frames frames. Device thread; no system call except waking a sleeping producer.
 void ks_ring_drain(ks_ring *r, float *out, uint32_t frames);
+// The same for a device that knows better than the clock when these frames were due (ks_now_ns).
+void ks_ring_drain_at(ks_ring *r, float *out, uint32_t frames, uint64_t due_ns);
 
 // Blocks until need frames may be written, at most timeout_ms. Returns 1 when they may. Producer thread.
 int  ks_ring_wait(ks_ring *r, uint32_t need, uint32_t timeout_ms);

@@ -13,8 +13,10 @@ type Stats struct {
 	Channels int    `json:"channels"`
 	Period   int    `json:"period"` // frames, as asked
 	// Lost: there is no device at the moment, and the music goes on in silence.
-	Lost    bool `json:"lost"`
-	Reopens int  `json:"reopens"`
+	Lost bool `json:"lost"`
+	// LostDevice is the name of the one that is waited for, "" when none was ever open.
+	LostDevice string `json:"lostDevice,omitempty"`
+	Reopens    int    `json:"reopens"`
 
 	Frames    uint64 `json:"frames"`    // rendered
 	Callbacks uint64 `json:"callbacks"` // of the device
@@ -65,7 +67,9 @@ func (d *Device) statsLocked() Stats {
 		Priority: d.priority, PriorityNote: d.prioNote, DevicePriority: int(st.ring.load32sched()),
 		Clipped: d.clipped.Load(), Invalid: d.invalid.Load(),
 	}
-	if !d.lost {
+	if d.lost {
+		s.LostDevice = d.last.Name
+	} else {
 		s.Callbacks += st.ring.callbacks()
 		s.Underruns += st.ring.underruns()
 		s.UnderrunFrames += st.ring.underrunFrames()
