@@ -72,6 +72,7 @@ Start with "k8s-synth play", then turn a knob from another program:
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	strictArgs(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(playCommand(), renderCommand(), statusCommand(), sceneCommand(), devicesCommand(),
 		kubeconfigCommand(), unitCommand(), versionCommand(),

@@ -62,6 +62,14 @@ Every param and jack has an OSC address:
 			if _, err := o.device.ApplyDefaults(); err != nil {
 				return usageError{err}
 			}
+			switch {
+			case o.length < 0:
+				return usageError{fmt.Errorf("--for is a length of time such as 30s, or 0 for no end, got %s", o.length)}
+			case o.nodes < 0 || o.nodes > mostNodes:
+				return usageError{fmt.Errorf("--nodes is 0 … %d, got %d", mostNodes, o.nodes)}
+			case o.heartbeat < leastHeartbeat:
+				return usageError{fmt.Errorf("--heartbeat is at least %s, got %s", leastHeartbeat, o.heartbeat)}
+			}
 			if o.listenOnly && o.context == "" && o.kubeconfig == "" {
 				return usageError{errors.New("--listen-only is for another cluster; name it with --context or --kubeconfig")}
 			}
@@ -90,8 +98,8 @@ Every param and jack has an OSC address:
 	return c
 }
 
-// stateDir returns the directory of all state, made if it is missing.
-func stateDir(dir string) (string, error) {
+// stateDirPath returns the directory of all state, which may not be there yet.
+func stateDirPath(dir string) (string, error) {
 	if dir == "" {
 		c, err := paths.DefaultStateDir()
 		if err != nil {
@@ -102,6 +110,15 @@ func stateDir(dir string) (string, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return "", fmt.Errorf("state directory: %w", err)
+	}
+	return dir, nil
+}
+
+// stateDir is stateDirPath, made if it is missing.
+func stateDir(dir string) (string, error) {
+	dir, err := stateDirPath(dir)
+	if err != nil {
+		return "", err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("state directory: %w", err)
@@ -135,6 +152,12 @@ type player struct {
 	told        string // the last logged status
 	toldAt      time.Time
 }
+
+// What the neighbours take; they would refuse the rest again and again.
+const (
+	mostNodes      = 250
+	leastHeartbeat = 50 * time.Millisecond
+)
 
 // play opens everything, plays, and closes everything in order.
 func play(ctx context.Context, o playOptions) (err error) {

@@ -205,7 +205,7 @@ func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "status", Short: "Ask the running instrument how it is", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := stateDir(dir)
+			d, err := stateDirPath(dir)
 			if err != nil {
 				return err
 			}
@@ -289,7 +289,7 @@ func kubeconfigCommand() *cobra.Command {
 		Use: "kubeconfig", Short: "Print the path of the cluster's kubeconfig", Args: cobra.NoArgs,
 		Example: `  kubectl --kubeconfig "$(k8s-synth kubeconfig)" get pods -A`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := stateDir(dir)
+			d, err := stateDirPath(dir)
 			if err != nil {
 				return err
 			}
