@@ -133,6 +133,7 @@ type pod struct {
 	voice   podVoice
 	request dsp.SchmittTrigger
 	event   dsp.SchmittTrigger
+	mute    bool // nothing takes the voice on
 }
 
 const (
@@ -158,33 +159,54 @@ func (p *pod) Reset() {
 	p.event.Reset()
 }
 
-// Process renders the panel, then the voice that it plays. Audio thread.
+// Process renders the panel, then the voice that it plays, where a cable
+// takes it on. Audio thread.
 func (p *pod) Process(io *IO) {
 	p.write(io, 0, podAudio)
 	out := io.Out[podAudio]
 	out.Channels = 1
-	b := &out.Volts[0]
+	if io.Wanted&(1<<podAudio) == 0 {
+		if !p.mute {
+			p.mute = true
+			p.voice.Reset()
+			out.Fill(0)
+		}
+		return
+	}
+	p.mute, out.Held = false, 0
+	b := out.Volts[0][:io.N]
+	event, request := &io.Out[podEvent].Volts[0], &io.In[1].Volts[0]
 	in := &p.voice.in
-	for i := range io.N {
-		if (io.Frame+int64(i))%controlFrames == 0 {
+	for i := 0; i < io.N; {
+		since := int((io.Frame + int64(i)) % controlFrames)
+		if since == 0 {
 			ready, phase, exists := io.Out[podReady].Volts[0][i], io.Out[podPhase].Volts[0][i], io.Out[podExists].Volts[0][i]
 			in.pitch = io.Params[0][i] / 12
-			in.gate = phase > 2.5 && phase < 7.5
 			in.open = ready > dsp.SchmittHigh
+			if gate := phase > 2.5 && phase < 7.5; gate != in.gate {
+				p.voice.gate(gate)
+			}
 			in.breath = exists > dsp.SchmittHigh && !in.gate && phase > -2.5 && phase < 2.5
 			p.voice.control()
 		}
-		if p.event.Next(io.Out[podEvent].Volts[0][i]) {
+		if p.event.Next(event[i]) {
 			p.voice.strike(GestureAt(io.Out[podKind].Volts[0][i]))
 		}
-		if p.request.Next(io.In[1].Volts[0][i]) {
+		if p.request.Next(request[i]) {
 			if in.open {
 				p.voice.strike(GestureServed)
 			} else {
 				p.voice.strike(GestureMissed)
 			}
 		}
-		b[i] = p.voice.Next()
+		end := min(io.N, i+controlFrames-since)
+		for k := i + 1; k < end; k++ {
+			if crosses(&p.event, event[k]) || crosses(&p.request, request[k]) {
+				end = k
+			}
+		}
+		p.voice.render(b[i:end])
+		i = end
 	}
 }
 

@@ -321,6 +321,7 @@ func (e *Engine) apply(ev Event) {
 func (e *Engine) reset(n *node) {
 	n.proc.Reset()
 	for _, s := range n.out {
+		s.Held = 0
 		for c := range s.Channels {
 			clear(s.Volts[c][:])
 		}
@@ -393,7 +394,7 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 	} else {
 		nd.ran = true
 	}
-	io.Patched = st.patched
+	io.Patched, io.Wanted = st.patched, st.wanted
 	for j := range nd.in {
 		in := &nd.in[j]
 		io.In[j] = in.current
@@ -434,7 +435,7 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 	// the state that it came from is cleared.
 	for _, s := range nd.out {
 		for c := range s.Channels {
-			if !finite(s.Volts[c][:n]) {
+			if s.Held&(1<<c) == 0 && !finite(s.Volts[c][:n]) {
 				e.scrubbed++
 				e.reset(nd)
 				return
@@ -488,6 +489,9 @@ func (e *Engine) crossfade(in *input, n int) {
 // Audio thread.
 func (e *Engine) watch(nd *node, j int, s *Signal, n int) {
 	in := &nd.in[j]
+	if s.Held&1 != 0 {
+		n = 1
+	}
 	for i, v := range s.Volts[0][:n] {
 		if !in.high && v > dsp.SchmittHigh {
 			in.high = true

@@ -24,6 +24,17 @@ const (
 	gestureCount
 )
 
+// gestureWords are the gestures as switches and logs name them.
+var gestureWords = []string{"none", "scheduled", "ready", "served", "missed", "failed", "oom", "crash_loop", "succeeded", "evicted", "up", "down", "pulse"}
+
+// String returns the gesture's name.
+func (g Gesture) String() string {
+	if int(g) < len(gestureWords) {
+		return gestureWords[g]
+	}
+	return "unknown"
+}
+
 // gestureVolts is the distance between two gestures; 12 of them fit into 0…6 V.
 const gestureVolts = 0.5
 

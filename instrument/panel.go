@@ -80,6 +80,7 @@ func (p *panel) write(io *IO, first, last int) {
 				continue
 			}
 			b := &out.Volts[c]
+			out.Held &^= 1 << c
 			switch {
 			case ch.pulse.High() || ch.level.Moving():
 				for i := range io.N {
@@ -94,6 +95,7 @@ func (p *panel) write(io *IO, first, last int) {
 					b[i] = v
 				}
 				ch.flat = true
+				out.Held |= 1 << c
 			}
 		}
 	}

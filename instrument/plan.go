@@ -27,6 +27,7 @@ type step struct {
 	node    *node
 	source  []*Signal // by input; nil where it reads its normal
 	patched uint64    // bit i: a cable is in input i
+	wanted  uint64    // outputs that are read, by output
 	leaving bool      // in the patch no more, but running until its cables have faded
 }
 
@@ -215,6 +216,25 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 	}
 	slices.SortFunc(gone, func(a, b step) int { return cmp.Compare(a.node.handle, b.node.handle) })
 	plan.steps = arrange(append(gone, plan.steps...), c.last)
+	// What is read now, and what was and is about to fade.
+	wanted := map[*Signal]bool{}
+	for _, reads := range []map[*node][]*Signal{last, c.last} {
+		for _, sources := range reads {
+			for _, sig := range sources {
+				if sig != nil && sig.loop != nil {
+					sig = sig.loop.source
+				}
+				wanted[sig] = true
+			}
+		}
+	}
+	for i := range plan.steps {
+		for k, sig := range plan.steps[i].node.out {
+			if wanted[sig] {
+				plan.steps[i].wanted |= 1 << k
+			}
+		}
+	}
 	c.last, c.loops = last, loops
 
 	plan.byHandle = make([]*node, c.nextHandle+1)

@@ -36,6 +36,9 @@ type IO struct {
 	Params []*[BlockSize]float32
 	// Patched has bit i set when a cable is in input i, or was a moment ago.
 	Patched uint64
+	// Wanted has bit i set when something reads output i, or did a moment ago;
+	// a module may save itself the rest.
+	Wanted uint64
 	// Master is the instrument's own fade, 0…1, for modules that feed a device.
 	Master *[BlockSize]float32
 	// Device holds the output channels of the audio device, in volts; a

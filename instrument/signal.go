@@ -22,6 +22,9 @@ type Signal struct {
 	// Channels is how many of Volts are in use, 1 to MaxPoly.
 	Channels int
 	Volts    [MaxPoly][BlockSize]float32
+	// Held has bit c set when channel c is one finite voltage throughout Volts,
+	// which then need not be looked at frame by frame.
+	Held uint16
 
 	node *node     // whose output jack this is, if it is one
 	loop *feedback // whose delayed view this is, if it is one
@@ -30,12 +33,16 @@ type Signal struct {
 // Fill sets the first channel to v for all frames and makes the signal
 // monophonic. Audio thread.
 func (s *Signal) Fill(v float32) {
-	s.Channels = 1
+	s.Channels, s.Held = 1, 1
 	b := &s.Volts[0]
 	for i := range b {
 		b[i] = v
 	}
 }
+
+// silent tells whether the first channel is known to be 0 V throughout.
+// Audio thread.
+func (s *Signal) silent() bool { return s.Held&1 != 0 && s.Volts[0][0] == 0 }
 
 // Channel returns channel c; a monophonic signal answers for every channel,
 // and a channel that a polyphonic one has not is nil. Audio thread.

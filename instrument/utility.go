@@ -81,6 +81,12 @@ func (m *vca) Process(io *IO) {
 	gain := io.Params[0]
 	for c := range out.Channels {
 		o, g := &out.Volts[c], m.pole[c]
+		out.Held &^= 1 << c
+		if g == 0 && cv.Channels == 1 && cv.silent() {
+			clear(o[:])
+			out.Held |= 1 << c
+			continue
+		}
 		for i := range io.N {
 			k := min(max(at(cv, c, i)*0.1, 0), 1)
 			if exponential && k > 0 {
@@ -156,6 +162,30 @@ func (m *mixer) Process(io *IO) {
 		}
 		left, right := io.In[2*k], io.In[2*k+1]
 		level, pan, send := io.Params[3*k], io.Params[3*k+1], io.Params[3*k+2]
+		if (stereo == 0 && step < 0 || stereo == 1 && step > 0) && left.Channels == 1 && right.Channels == 1 &&
+			rests(level, n) && rests(pan, n) && rests(send, n) {
+			if left.silent() && (stereo == 0 || right.silent()) {
+				continue
+			}
+			// The same sums as below, with all that rests taken out of the loop.
+			g, s, p := m.level[k].linear(level[0]), m.send[k].linear(send[0]), pan[0]
+			ga, gb, rv := float32(0.70710678), float32(0.70710678), &left.Volts[0]
+			if stereo == 1 {
+				ga, gb, rv = min(1-p, 1), min(1+p, 1), &right.Volts[0]
+			} else if p != 0 {
+				q := (1 + p) * 0.125
+				ga, gb = dsp.SineCycles(0.25+q), dsp.SineCycles(q)
+			}
+			lv := &left.Volts[0]
+			for i := range n {
+				a, b := lv[i]*ga*g, rv[i]*gb*g
+				l[i] += a
+				r[i] += b
+				sl[i] += a * s
+				sr[i] += b * s
+			}
+			continue
+		}
 		for i := range n {
 			g, s, p := m.level[k].linear(level[i]), m.send[k].linear(send[i]), pan[i]
 			a, b := sum(left, i), float32(0)
@@ -188,6 +218,10 @@ func (m *mixer) Process(io *IO) {
 		r[i] += rr[i]
 	}
 }
+
+// rests tells whether a param that is ramped, but has no CV, is the same
+// throughout n frames. Audio thread.
+func rests(p *[BlockSize]float32, n int) bool { return p[0] == p[n-1] }
 
 // sum adds the channels of a signal at one frame. Audio thread.
 func sum(s *Signal, i int) float32 {

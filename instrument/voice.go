@@ -29,6 +29,8 @@ const (
 	breathFade    = 0.06 // time constant of its coming and going
 	airLevel      = 0.10 // of the noise that tension brings to a sounding voice
 
+	levelFloor = 1e-5 // amplitude below which a voice is silent, −100 dB
+
 	vibratoHertz = 5.3
 	vibratoCents = 18 // at 10 V of load
 )
@@ -50,11 +52,17 @@ type podVoice struct {
 	sweepE dsp.Decay
 	clickE dsp.Decay
 	click  dsp.SVF
+	// A noise of its own, so that the two never take turns.
+	clickNoise dsp.Noise
 
 	level, levelTo, levelA float32 // amplitude, its target, its share a frame
 	breath, breathTo       float32
-	breathA                float32
-	hz, hzStep             [2]float32
+	breathA                float32 // shares of the way, by time constant
+	cutA, openLevelA       float32
+	tensionA, openA        float32
+	attack, attackA        float32
+	release, releaseA      float32
+	hz                     [2]float32
 	tune                   float32 // of the state, in cents
 	tension                float32 // smoothed, in volts with its sign
 	bright                 float32
@@ -66,7 +74,7 @@ type podVoice struct {
 	vibratoStep            uint32
 	sweepHz, sweepEnd      float32
 	sweepMul               float32
-	sweepDrive             float32
+	sweepDrive, sweepLevel float32
 
 	score score
 	cut   bool // since the last strike that cut the voice
@@ -117,6 +125,8 @@ func (v *podVoice) Init(sampleRate float64, seed uint64) {
 	v.air.SetQ(9)
 	v.noise.Init(sampleRate)
 	v.noise.Seed(seed)
+	v.clickNoise.Init(sampleRate)
+	v.clickNoise.Seed(seed + 1)
 	v.body.Init(sampleRate)
 	v.sweep.Init(sampleRate)
 	v.sweepE.Init(sampleRate)
@@ -132,6 +142,8 @@ func (v *podVoice) Init(sampleRate float64, seed uint64) {
 	v.driftStep = perControl((0.13 + 0.17*float64(r>>16&0xff)/255), sampleRate)
 	v.vibratoStep = perControl(vibratoHertz, sampleRate)
 	v.breathA = v.onePole(breathFade, 1)
+	v.cutA, v.openLevelA = v.onePole(cutSeconds, 1), v.onePole(openSeconds*1.5, 1)
+	v.tensionA, v.openA = v.onePole(tensionSeconds, controlFrames), v.onePole(openSeconds, controlFrames)
 	v.Reset()
 }
 
@@ -181,33 +193,43 @@ func (v *podVoice) gate(on bool) {
 
 // aim sets where the level goes and how fast. Audio thread.
 func (v *podVoice) aim() {
+	if v.shape.attack != v.attack || v.shape.release != v.release {
+		v.attack, v.release = v.shape.attack, v.shape.release
+		v.attackA = v.onePole(float64(v.attack)/2.3, 1)
+		v.releaseA = v.onePole(float64(v.release)/2.3, 1)
+	}
 	switch {
 	case v.in.gate && !v.cut && v.in.open:
-		v.levelTo, v.levelA = 1, v.onePole(min(openSeconds*1.5, float64(v.shape.attack)/2.3), 1)
+		v.levelTo, v.levelA = 1, max(v.openLevelA, v.attackA)
 	case v.in.gate && !v.cut:
-		v.levelTo, v.levelA = closedLevel, v.onePole(float64(v.shape.attack)/2.3, 1)
+		v.levelTo, v.levelA = closedLevel, v.attackA
 	case v.cut:
-		v.levelTo, v.levelA = 0, v.onePole(cutSeconds, 1)
+		v.levelTo, v.levelA = 0, v.cutA
 	default:
-		v.levelTo, v.levelA = 0, v.onePole(float64(v.shape.release)/2.3, 1)
+		v.levelTo, v.levelA = 0, v.releaseA
 	}
 }
 
 // control looks at the slow inputs; every controlFrames. Audio thread.
 func (v *podVoice) control() {
 	v.play()
+	if v.levelTo == 0 && v.level < levelFloor {
+		v.level = 0
+	}
+	if v.breathTo == 0 && v.breath < levelFloor {
+		v.breath = 0
+	}
 	if !v.active() && !v.in.gate && !v.in.breath {
 		// The next note begins in its own state, not in that of the last one.
 		v.tension, v.tune, v.bright, v.waited, v.hz = v.in.tension, closedCents, 0, 0, [2]float32{}
 		return
 	}
 	v.aim()
-	a := v.onePole(tensionSeconds, controlFrames)
-	v.tension += a * (v.in.tension - v.tension)
+	v.tension += v.tensionA * (v.in.tension - v.tension)
 	if v.in.tension == 0 && v.tension < 1e-4 && v.tension > -1e-4 {
 		v.tension = 0
 	}
-	a = v.onePole(openSeconds, controlFrames)
+	a := v.openA
 	if v.in.open {
 		v.tune -= a * v.tune
 		if v.tune > -0.01 {
@@ -235,11 +257,9 @@ func (v *podVoice) control() {
 		if i == 1 {
 			p = -0.55 * pull
 		}
-		to := dsp.VoltsToHertz(pitch + p*(1.0/1200))
-		if v.hz[i] == 0 {
-			v.hz[i] = to
-		}
-		v.hzStep[i] = (to - v.hz[i]) * (1.0 / controlFrames)
+		// A step of a third of a millisecond is a hundredth of a cent at the
+		// fastest: no ear hears it.
+		v.hz[i] = dsp.VoltsToHertz(pitch + p*(1.0/1200))
 	}
 	base := dsp.VoltsToHertz(v.in.pitch)
 	open := closedRatio + v.bright*(dsp.Exp2(v.shape.bright+0.12*v.in.load)-closedRatio)
@@ -329,7 +349,10 @@ func (v *podVoice) hit(g Gesture, ratio float32) {
 		v.clickE.Set(0.0004, 0.008)
 		v.clickE.Strike(6 * vol)
 	case GestureFailed, GestureCrashLoop:
-		v.ring(dsp.Membrane, register(hz, 100, 200), 0.32, 5*vol)
+		// A blow on a skin: the dull body, and the slack of the skin under it.
+		low := register(hz, 100, 200)
+		v.ring(dsp.Membrane, low, 0.32, 4*vol)
+		v.glide(low*1.6, low*0.6, 0.07, 0.25, 6*vol, 0)
 		v.cut = true
 	case GestureOOM:
 		f := register(hz, 160, 640)
@@ -358,47 +381,59 @@ func (v *podVoice) glide(from, to float32, seconds, decay float64, volts, drive 
 	v.sweepHz, v.sweepEnd = from, to
 	v.sweepMul = float32(math.Pow(float64(to/from), 1/n))
 	v.sweepDrive = drive
+	if !v.sweepE.Active() {
+		v.sweepLevel = 0
+	}
+	// One that still rings is not stepped down.
+	v.sweepLevel = max(v.sweepLevel, volts*(1.0/50))
 	v.sweepE.Set(0.004, decay)
-	v.sweepE.Strike(volts * 2)
+	v.sweepE.Strike(10)
 }
 
-// Next returns one frame in volts. Audio thread.
-func (v *podVoice) Next() float32 {
-	var out float32
-	v.level += v.levelA * (v.levelTo - v.level)
-	if v.level > 1e-5 || v.levelTo > 0 {
-		var s float32
-		for i := range v.osc {
-			v.hz[i] += v.hzStep[i]
-			s += v.osc[i].Next(v.hz[i])
+// render fills b with the voice in volts. It must not reach over a control
+// period, within which pitches and filters rest. Audio thread.
+func (v *podVoice) render(b []float32) {
+	if v.level != 0 || v.levelTo > 0 {
+		var t [controlFrames]float32
+		other := t[:len(b)]
+		v.osc[0].Process(b, v.hz[0])
+		v.osc[1].Process(other, v.hz[1])
+		for i := range b {
+			b[i] += other[i]
 		}
-		out = 0.5 * v.level * v.filter.LowPass(s)
+		v.filter.ProcessLowPass(b)
+		level, to, a := v.level, v.levelTo, v.levelA
+		for i := range b {
+			level += a * (to - level)
+			b[i] *= 0.5 * level
+		}
+		v.level = level
 	} else {
-		v.level = 0
+		clear(b)
 	}
-	v.breath += v.breathA * (v.breathTo - v.breath)
-	if v.breath > 1e-5 || v.breathTo > 0 {
-		out += v.breath * 3 * v.air.BandPass(v.noise.White())
-	} else {
-		v.breath = 0
+	if v.breath != 0 || v.breathTo > 0 {
+		for i := range b {
+			v.breath += v.breathA * (v.breathTo - v.breath)
+			b[i] += v.breath * 3 * v.air.BandPass(v.noise.White())
+		}
 	}
-	if v.body.Active() {
-		out += v.body.Next()
+	// Each stops at its own last frame, wherever a call ends.
+	for i := 0; i < len(b) && v.body.Active(); i++ {
+		b[i] += v.body.Next()
 	}
-	if v.sweepE.Active() {
-		s := v.sweep.Next(v.sweepHz) * v.sweepE.Next() * 0.1
+	for i := 0; i < len(b) && v.sweepE.Active(); i++ {
+		s := v.sweep.Next(v.sweepHz) * v.sweepE.Next() * v.sweepLevel
 		if v.sweepDrive > 0 {
 			s = dsp.SoftClip(s*v.sweepDrive) * 0.6
 		}
-		out += s
+		b[i] += s
 		if (v.sweepHz-v.sweepEnd)*(v.sweepMul-1) < 0 {
 			v.sweepHz *= v.sweepMul
 		}
 	}
-	if v.clickE.Active() {
-		out += v.click.HighPass(v.noise.White()) * v.clickE.Next() * 0.1
+	for i := 0; i < len(b) && v.clickE.Active(); i++ {
+		b[i] += v.click.HighPass(v.clickNoise.White()) * v.clickE.Next() * 0.1
 	}
-	return out
 }
 
 // chords are the pitches of a Voice's channels with no pitch cable: ratios
@@ -432,6 +467,7 @@ func voiceSpec() *ModuleSpec {
 			{Name: "strikes", Doc: "level of what is struck", Min: 0, Max: 2, Value: 1, PerVolt: 0.1},
 			{Name: "breaths", Doc: "level of what is breathed", Min: 0, Max: 2, Value: 1, PerVolt: 0.1},
 			{Name: "level", Doc: "level of all", Unit: "dB", Min: -60, Max: 12, Value: 0, PerVolt: 6},
+			{Name: "gesture", Doc: "what a strike plays with no cable in kind", Choices: gestureWords[1:], Value: float64(GestureReady) - 1},
 		},
 		Inputs: []JackSpec{
 			{Name: "gate", Kind: Gate, Poly: true, Doc: "each channel's voice sounds while high"},
@@ -439,7 +475,7 @@ func voiceSpec() *ModuleSpec {
 			{Name: "open", Kind: Gate, Poly: true, Normal: GateVolts, Doc: "in tune and bright while high, dull and flat while low"},
 			{Name: "breath", Kind: Gate, Poly: true, Doc: "breathes at the voice's pitch while high"},
 			{Name: "strike", Kind: Trigger, Poly: true, Doc: "plays the gesture of kind"},
-			{Name: "kind", Kind: CV, Poly: true, Normal: GestureReady.Volts(), Unit: "0.5 V a gesture", Doc: "which gesture is struck"},
+			{Name: "kind", Kind: CV, Poly: true, Unit: "0.5 V a gesture", Doc: "which gesture is struck"},
 			{Name: "tension", Kind: CV, Doc: "pulls the voices apart by up to 35 cents, and brings noise that rises or falls with its sign"},
 			{Name: "load", Kind: CV, Poly: true, Doc: "brightness and vibrato"},
 			{Name: "pan", Kind: CV, Poly: true, Unit: "±5 V", Doc: "place of each voice; a sounding one walks there"},
@@ -461,6 +497,7 @@ const (
 	voiceStrikes
 	voiceBreaths
 	voiceLevel
+	voiceGesture
 )
 
 const (
@@ -481,21 +518,37 @@ const walkSeconds = 1.5
 // voice is sixteen podVoices, each in its place.
 type voice struct {
 	voices [MaxPoly]podVoice
-	pan    [MaxPoly]dsp.Panner
-	strike [MaxPoly]dsp.SchmittTrigger
-	gate   [MaxPoly]dsp.SchmittTrigger
+	seats  [MaxPoly]seat
 	gain   decibels
 	wave   int
-	idle   [MaxPoly]bool
+}
+
+// seat is what a voice needs beside itself.
+type seat struct {
+	gate, strike dsp.SchmittTrigger
+	place        dsp.Ramp   // −1…1, moved once a control period
+	at           float32    // place of the gains
+	gain, step   [2]float32 // left and right, and their change a frame
+	idle         bool       // the voice can only put out 0
+	root, rootV  float32    // a frequency, and its voltage
+}
+
+// volts is dsp.HertzToVolts for a frequency that seldom changes. Audio thread.
+func (s *seat) volts(hertz float32) float32 {
+	if hertz != s.root {
+		s.root, s.rootV = hertz, dsp.HertzToVolts(hertz)
+	}
+	return s.rootV
 }
 
 func (m *voice) Init(sampleRate float64, seed uint64) {
 	for c := range m.voices {
 		m.voices[c].Init(sampleRate, seed+uint64(c)*0x9e3779b97f4a7c15)
-		m.pan[c].Init(sampleRate)
-		m.pan[c].SetSeconds(walkSeconds)
-		m.pan[c].Jump(0)
-		m.idle[c] = true
+		s := &m.seats[c]
+		s.place.Init(max(sampleRate/controlFrames, 8000))
+		s.place.SetSeconds(walkSeconds * min(sampleRate/controlFrames/8000, 1))
+		s.idle = true
+		s.sit(0)
 	}
 	m.wave = -1
 }
@@ -504,9 +557,41 @@ func (m *voice) Init(sampleRate float64, seed uint64) {
 func (m *voice) Reset() {
 	for c := range m.voices {
 		m.voices[c].Reset()
-		m.strike[c].Reset()
-		m.gate[c].Reset()
+		s := &m.seats[c]
+		s.gate.Reset()
+		s.strike.Reset()
+		s.idle = true
 	}
+}
+
+// panGains are the equal-power gains of a place, −1…1. Audio thread.
+func panGains(place float32) [2]float32 {
+	q := (1 + min(max(place, -1), 1)) * 0.125
+	return [2]float32{dsp.SineCycles(0.25 + q), dsp.SineCycles(q)}
+}
+
+// sit puts a silent voice in its place at once. Audio thread.
+func (s *seat) sit(place float32) {
+	s.place.Jump(place)
+	if place != s.at || s.gain == [2]float32{} {
+		s.at, s.gain = place, panGains(place)
+	}
+	s.step = [2]float32{}
+}
+
+// walk moves a sounding voice for one control period. Audio thread.
+func (s *seat) walk(place float32) {
+	s.place.Set(place)
+	p := s.place.Next()
+	if p == s.at {
+		s.step = [2]float32{}
+		return
+	}
+	to := panGains(p)
+	for k := range to {
+		s.step[k] = (to[k] - s.gain[k]) * (1.0 / controlFrames)
+	}
+	s.at = p
 }
 
 // Process renders the voices. Audio thread.
@@ -525,8 +610,16 @@ func (m *voice) Process(io *IO) {
 			}
 		}
 	}
+	sounds := false
 	for c := range m.voices {
-		m.channel(io, c, left, right)
+		sounds = m.channel(io, c, left, right) || sounds
+	}
+	io.Out[0].Held, io.Out[1].Held = 0, 0
+	if !sounds {
+		clear(left[:])
+		clear(right[:])
+		io.Out[0].Held, io.Out[1].Held = 1, 1
+		return
 	}
 	level := io.Params[voiceLevel]
 	for i := range n {
@@ -548,63 +641,122 @@ func at(s *Signal, c, i int) float32 {
 }
 
 // channel adds one voice to the sum. A monophonic gate or strike plays the
-// first voice alone; other monophonic inputs serve all. Audio thread.
-func (m *voice) channel(io *IO, c int, left, right *[BlockSize]float32) {
-	v := &m.voices[c]
+// first voice alone; other monophonic inputs serve all. It tells whether there
+// was anything to add. Audio thread.
+func (m *voice) channel(io *IO, c int, left, right *[BlockSize]float32) (sounds bool) {
+	v, s := &m.voices[c], &m.seats[c]
 	var gate, strike *[BlockSize]float32
-	if s := io.In[voiceGate]; c < s.Channels {
-		gate = &s.Volts[c]
-	}
-	if s := io.In[voiceStrike]; c < s.Channels {
-		strike = &s.Volts[c]
-	}
-	ratio := float32(1)
-	if io.Patched&(1<<voicePitch) == 0 {
-		ratio = chords[int(io.Params[voiceChord][0])][c]
-	}
-	for i := range io.N {
-		if gate != nil {
-			was := m.gate[c].High()
-			rose := m.gate[c].Next(gate[i])
-			if rose || was != m.gate[c].High() {
-				v.gate(rose)
-			}
-		} else if v.in.gate {
-			m.gate[c].Reset()
-			v.gate(false)
+	held := uint16(1) << c
+	scan := 0 // frames in which gate or strike may change
+	if g := io.In[voiceGate]; c < g.Channels {
+		gate = &g.Volts[c]
+		if g.Held&held == 0 {
+			scan = io.N
 		}
-		if (io.Frame+int64(i))%controlFrames == 0 {
-			in := &v.in
-			in.pitch = at(io.In[voicePitch], c, i) + dsp.HertzToVolts(io.Params[voiceRoot][i]*ratio)
-			in.open = at(io.In[voiceOpen], c, i) > dsp.SchmittHigh
-			in.breath = c < io.In[voiceBreath].Channels && at(io.In[voiceBreath], c, i) > dsp.SchmittHigh
-			in.tension = io.In[voiceTension].Volts[0][i]
-			in.load = min(max(at(io.In[voiceLoad], c, i), 0), 10)
-			v.shape.bright = io.Params[voiceBright][i]
-			v.shape.attack = io.Params[voiceAttack][i]
-			v.shape.release = io.Params[voiceRelease][i]
-			v.shape.strikes = io.Params[voiceStrikes][i]
-			v.shape.breaths = io.Params[voiceBreaths][i]
-			place := at(io.In[voicePan], c, i) * (1 / AudioVolts)
-			if v.active() {
-				m.pan[c].Set(place)
+	}
+	if t := io.In[voiceStrike]; c < t.Channels {
+		strike = &t.Volts[c]
+		if t.Held&held == 0 {
+			scan = io.N
+		}
+	}
+	if scan == 0 && s.idle && (gate == nil || gate[0] < dsp.SchmittHigh) && (strike == nil || strike[0] < dsp.SchmittHigh) {
+		s.gate.Reset()
+		s.strike.Reset()
+		if breath := io.In[voiceBreath]; c >= breath.Channels || breath.Held&held != 0 && breath.Volts[c][0] < dsp.SchmittHigh {
+			v.in.gate = false
+			return false
+		}
+	}
+	scan = max(scan, 1)
+	for i := 0; i < io.N; {
+		since := int((io.Frame + int64(i)) % controlFrames)
+		if since == 0 {
+			m.listen(io, c, i)
+			if place := at(io.In[voicePan], c, i) * (1 / AudioVolts); v.active() {
+				s.walk(place)
 			} else {
-				m.pan[c].Jump(place)
+				s.sit(place)
 			}
 			v.control()
-			m.idle[c] = !v.active()
+			s.idle = !v.active()
 		}
-		if strike != nil && m.strike[c].Next(strike[i]) {
-			v.strike(GestureAt(at(io.In[voiceKind], c, i)))
-			m.idle[c] = false
+		if i < scan {
+			if gate != nil {
+				was := s.gate.High()
+				if rose := s.gate.Next(gate[i]); rose || was != s.gate.High() {
+					m.listen(io, c, i)
+					v.gate(rose)
+					s.idle = false
+				}
+			} else if v.in.gate {
+				s.gate.Reset()
+				v.gate(false)
+			}
+			if strike != nil && s.strike.Next(strike[i]) {
+				m.listen(io, c, i)
+				g := Gesture(io.Params[voiceGesture][i]) + 1
+				if io.Patched&(1<<voiceKind) != 0 {
+					g = GestureAt(at(io.In[voiceKind], c, i))
+				}
+				v.strike(g)
+				s.idle = false
+			}
 		}
-		if m.idle[c] && !v.in.gate {
-			continue
+		// On to the next edge or the next control period.
+		end := min(io.N, i+controlFrames-since)
+		for k := i + 1; k < min(end, scan); k++ {
+			if gate != nil && crosses(&s.gate, gate[k]) || strike != nil && crosses(&s.strike, strike[k]) {
+				end = k
+				break
+			}
 		}
-		l, r := m.pan[c].Next(v.Next())
-		left[i] += l
-		right[i] += r
+		if !s.idle {
+			sounds = true
+			var buf [controlFrames]float32
+			b := buf[:end-i]
+			v.render(b)
+			l, r := left[i:end], right[i:end]
+			gl, gr := s.gain[0], s.gain[1]
+			for k, x := range b {
+				gl += s.step[0]
+				gr += s.step[1]
+				l[k] += gl * x
+				r[k] += gr * x
+			}
+			s.gain = [2]float32{gl, gr}
+		}
+		i = end
 	}
+	return sounds
+}
+
+// crosses tells whether a voltage would change the state of a trigger. Audio thread.
+func crosses(s *dsp.SchmittTrigger, volts float32) bool {
+	if s.High() {
+		return volts < dsp.SchmittLow
+	}
+	return volts > dsp.SchmittHigh
+}
+
+// listen reads the slow inputs and the knobs for one voice. Audio thread.
+func (m *voice) listen(io *IO, c, i int) {
+	v, s := &m.voices[c], &m.seats[c]
+	in := &v.in
+	if io.Patched&(1<<voicePitch) != 0 {
+		in.pitch = at(io.In[voicePitch], c, i) + s.volts(io.Params[voiceRoot][i])
+	} else {
+		in.pitch = s.volts(io.Params[voiceRoot][i] * chords[int(io.Params[voiceChord][0])][c])
+	}
+	in.open = at(io.In[voiceOpen], c, i) > dsp.SchmittHigh
+	in.breath = c < io.In[voiceBreath].Channels && at(io.In[voiceBreath], c, i) > dsp.SchmittHigh
+	in.tension = io.In[voiceTension].Volts[0][i]
+	in.load = min(max(at(io.In[voiceLoad], c, i), 0), 10)
+	v.shape.bright = io.Params[voiceBright][i]
+	v.shape.attack = io.Params[voiceAttack][i]
+	v.shape.release = io.Params[voiceRelease][i]
+	v.shape.strikes = io.Params[voiceStrikes][i]
+	v.shape.breaths = io.Params[voiceBreaths][i]
 }
 
 // decibels turns a level in dB into a factor, keeping the last so that a

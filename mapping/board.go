@@ -53,7 +53,13 @@ type deploymentState struct {
 	pods     [instrument.MaxPoly]*podState
 	claims   [instrument.MaxPoly][]panelRef // Pod panels by the slot that they show
 	unstable bool
-	struck   [instrument.MaxPoly]int64 // frame of each slot's last trigger, from 1
+	struck   [instrument.MaxPoly]struck
+}
+
+// struck is the last trigger of a jack's channel.
+type struck struct {
+	frame   int64
+	gesture instrument.Gesture
 }
 
 type podState struct {
@@ -67,7 +73,8 @@ type podState struct {
 	ready    bool
 	deleting bool
 	restarts int
-	struck   int64
+	struck   struck
+	last     int        // the seat that it had, −1 if none
 	panels   []panelRef // of a bare pod
 }
 
@@ -388,7 +395,7 @@ func (b *Board) applyPod(t Transition, frame int64) {
 		if t.Field == FieldExists && t.New == "" {
 			return
 		}
-		p = &podState{object: t.Object, owner: t.Owner, replica: t.Replica, slot: -1}
+		p = &podState{object: t.Object, owner: t.Owner, replica: t.Replica, slot: -1, last: -1}
 		b.pods[key] = p
 		if t.Owner != "" {
 			b.seat(b.deployment(t.Owner), p)
@@ -404,6 +411,10 @@ func (b *Board) applyPod(t Transition, frame int64) {
 	}
 	g := instrument.NoGesture
 	slot := p.slot
+	if slot < 0 {
+		// Dead already; what is learnt of its end is struck where it was.
+		slot = p.last
+	}
 	switch t.Field {
 	case FieldExists:
 		if t.New == "" {
@@ -493,7 +504,7 @@ func deathGesture(reason string) instrument.Gesture {
 func (b *Board) seat(d *deploymentState, p *podState) {
 	for s := range d.pods {
 		if d.pods[s] == nil {
-			d.pods[s], p.slot = p, s
+			d.pods[s], p.slot, p.last = p, s, s
 			return
 		}
 	}
@@ -622,7 +633,7 @@ func (b *Board) showDeployment(d *deploymentState, frame int64, live bool) {
 // to the panels of the pod.
 func (b *Board) strike(d *deploymentState, slot int, p *podState, g instrument.Gesture, frame int64) {
 	var refs []panelRef
-	var last *int64
+	var last *struck
 	channel := 0
 	switch {
 	case d != nil && slot >= 0:
@@ -633,16 +644,36 @@ func (b *Board) strike(d *deploymentState, slot int, p *podState, g instrument.G
 	default:
 		return
 	}
-	if *last == 0 || frame != *last-1 {
-		frame = max(frame, *last-1+int64(strikeGap*b.rate))
+	gap := int64(strikeGap * b.rate)
+	if near := frame < last.frame+gap && last.gesture != instrument.NoGesture; near && death(g) && death(last.gesture) {
+		// One end, told in two fields: the more telling one is struck, once.
+		if g != instrument.GestureFailed {
+			last.gesture = g
+			b.show(refs, "kind", channel, g.Volts(), last.frame)
+			if d != nil && p != nil {
+				b.show(d.claims[slot], "kind", 0, g.Volts(), last.frame)
+			}
+		}
+		return
+	} else if near {
+		frame = last.frame + gap
 	}
-	*last = frame + 1
+	*last = struck{frame, g}
 	b.show(refs, "kind", channel, g.Volts(), frame)
 	b.pulse(refs, "event", channel, frame)
 	if d != nil && p != nil {
 		b.show(d.claims[slot], "kind", 0, g.Volts(), frame)
 		b.pulse(d.claims[slot], "event", 0, frame)
 	}
+}
+
+// death tells whether a gesture is the end of a container.
+func death(g instrument.Gesture) bool {
+	switch g {
+	case instrument.GestureFailed, instrument.GestureOOM, instrument.GestureCrashLoop, instrument.GestureEvicted:
+		return true
+	}
+	return false
 }
 
 // gesture lets a gesture sound, or in a storm lets it go into the cloud; the

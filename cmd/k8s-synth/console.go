@@ -16,7 +16,7 @@ type console struct {
 	w    io.Writer
 	live bool // it is a terminal, and the line can be redrawn
 	line string
-	open bool   // the cursor stands behind the live line
+	open bool // the cursor stands behind the live line
 }
 
 func newConsole(f *os.File) *console {

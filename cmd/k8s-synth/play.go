@@ -177,11 +177,12 @@ func play(ctx context.Context, o playOptions) (err error) {
 		ctx, cancel = context.WithTimeout(ctx, o.length)
 		defer cancel()
 	}
-	dir, err := stateDir(o.stateDir)
-	if err != nil {
+	// The scene comes first: a mistake in it leaves nothing behind.
+	if p.scene, err = openStore().Open(o.scene); err != nil {
 		return err
 	}
-	if p.scene, err = openStore().Open(o.scene); err != nil {
+	dir, err := stateDir(o.stateDir)
+	if err != nil {
 		return err
 	}
 	// The socket comes first: it tells whether another one plays here.

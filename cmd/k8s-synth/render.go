@@ -171,7 +171,9 @@ type offline struct {
 	rate  float64
 	frame int64
 	peak  float64 // volts
-	buf   [2][]float32
+	// ending tells that the master fade is on its way down.
+	ending bool
+	buf    [2][]float32
 }
 
 func newOffline(scene *scenes.Scene, script *scenes.Script, rate float64) (*offline, error) {
@@ -189,6 +191,9 @@ func newOffline(scene *scenes.Scene, script *scenes.Script, rate float64) (*offl
 	return r, nil
 }
 
+// fadeSeconds is when before its end a file begins to fade, which takes 50 ms.
+const fadeSeconds = 0.052
+
 // block renders the next block, of at most BlockSize frames and not beyond
 // total. The slices are good until the next call.
 func (r *offline) block(total int64) [][]float32 {
@@ -200,6 +205,10 @@ func (r *offline) block(total int64) [][]float32 {
 		}
 		r.step(r.steps[0], max(at, 1))
 		r.steps = r.steps[1:]
+	}
+	if !r.ending && r.frame >= total-int64(fadeSeconds*r.rate) {
+		r.ending = true
+		r.rack.Fade(false)
 	}
 	out := [][]float32{r.buf[0][:n], r.buf[1][:n]}
 	r.rack.Engine.Render(out, nil)
