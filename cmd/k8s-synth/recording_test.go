@@ -1,0 +1,408 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/k8s-synth/k8s-synth/dsp/measure"
+	"github.com/k8s-synth/k8s-synth/hardware"
+	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/scenes"
+)
+
+// recording is a stereo sound that was played, in full scale, with the clock
+// of the player beside it.
+type recording struct {
+	rate float64
+	ch   [2][]float32
+	// shift returns what to add to a time on the player's clock, so that it is
+	// the time in the recording at which what happened then is heard.
+	shift func(seconds float64) float64
+}
+
+func loadRecording(t *testing.T, path string) *recording {
+	t.Helper()
+	w, err := hardware.ReadWAV(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(w.Channels) != 2 {
+		t.Fatalf("%s has %d channels, want 2", path, len(w.Channels))
+	}
+	return &recording{rate: float64(w.Rate), ch: [2][]float32{w.Channels[0], w.Channels[1]}, shift: func(float64) float64 { return 0 }}
+}
+
+func (r *recording) seconds() float64 { return float64(len(r.ch[0])) / r.rate }
+
+// span returns both channels from one time on the player's clock to another.
+func (r *recording) span(t *testing.T, from, to float64) [2][]float32 {
+	t.Helper()
+	a, b := int((from+r.shift(from))*r.rate), int((to+r.shift(to))*r.rate)
+	if a < 0 || b > len(r.ch[0]) || a >= b {
+		t.Fatalf("the recording of %.2f s does not hold %.2f … %.2f s", r.seconds(), from, to)
+	}
+	return [2][]float32{r.ch[0][a:b], r.ch[1][a:b]}
+}
+
+// roughness is the median over windows of a second, each the sum of both
+// channels, so that no phase between them matters.
+func (r *recording) roughness(t *testing.T, from, to float64) float64 {
+	t.Helper()
+	if to-from < 1-1e-6 {
+		t.Fatalf("%.2f … %.2f s is too short to hear how rough it is", from, to)
+	}
+	var all []float64
+	for at := from; at+1 <= to+1e-6; at += 0.25 {
+		s := r.span(t, at, min(at+1, to))
+		all = append(all, measure.RoughnessOf(s[0], r.rate)+measure.RoughnessOf(s[1], r.rate))
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// power is the mean square around a partial in decibels, of both channels.
+func (r *recording) power(t *testing.T, hertz, from, to float64) float64 {
+	t.Helper()
+	s := r.span(t, from, to)
+	sum := 1e-13
+	for _, c := range s {
+		sum += measure.NewSpectrum(c, r.rate, measure.BlackmanHarris).Power(hertz-5, hertz+5)
+	}
+	return 10 * math.Log10(sum)
+}
+
+// novelty is how much of the sound at a time was not there 40 ms before.
+func (r *recording) novelty(t *testing.T, at float64) float64 {
+	t.Helper()
+	fresh, all := 0.0, 1e-9
+	a, b := r.span(t, at-0.04, at), r.span(t, at, at+0.04)
+	for c := range a {
+		was, is := measure.NewSpectrum(a[c], r.rate, measure.Hann).Amplitude, measure.NewSpectrum(b[c], r.rate, measure.Hann).Amplitude
+		for i := range min(len(was), len(is)) {
+			fresh += max(is[i]-was[i], 0)
+			all += was[i]
+		}
+	}
+	return fresh / all
+}
+
+// mostNovel is the largest novelty between two times, and when it was.
+func (r *recording) mostNovel(t *testing.T, from, to float64) (most, at float64) {
+	t.Helper()
+	for x := from; x <= to; x += 0.01 {
+		if n := r.novelty(t, x); n > most {
+			most, at = n, x
+		}
+	}
+	return most, at
+}
+
+func (r *recording) loudness(t *testing.T, from, to float64) float64 {
+	t.Helper()
+	s := r.span(t, from, to)
+	return measure.MeasureLoudness(r.rate, s[0], s[1]).Integrated
+}
+
+// quietest is the lowest RMS of 100 ms between two times, in dBFS.
+func (r *recording) quietest(t *testing.T, from, to float64) (db, at float64) {
+	t.Helper()
+	db = math.Inf(1)
+	for x := from; x+0.1 <= to; x += 0.1 {
+		s := r.span(t, x, x+0.1)
+		if v := measure.Decibels(math.Hypot(measure.RMS(s[0]), measure.RMS(s[1])) / math.Sqrt2); v < db {
+			db, at = v, x
+		}
+	}
+	return db, at
+}
+
+// root and ratios are the default scene's chord: the pitch of each seat.
+const root = 55.0
+
+var ratios = []float64{4, 5, 6, 8, 10, 12, 3, 16, 2, 9, 15, 7.5, 4.5, 11.25, 13.5, 2.5}
+
+// performance is a take, read as a listener would: who sat where, and when it
+// came to rest.
+type performance struct{ steps []scenes.Step }
+
+func loadPerformance(t *testing.T, path string) *performance {
+	t.Helper()
+	s, err := scenes.LoadScript(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Steps) == 0 {
+		t.Fatalf("%s: an empty take", path)
+	}
+	return &performance{s.Steps}
+}
+
+// first is the time of the first step after a moment that f accepts.
+func (p *performance) first(t *testing.T, what string, after float64, f func(scenes.Step) bool) float64 {
+	t.Helper()
+	for _, s := range p.steps {
+		if at := s.At.Seconds(); at >= after && f(s) {
+			return at
+		}
+	}
+	t.Fatalf("the take has no %s after %.2f s", what, after)
+	return 0
+}
+
+// turned is when a hand set an address to a value.
+func (p *performance) turned(t *testing.T, after float64, a mapping.Address, value float64) float64 {
+	t.Helper()
+	return p.first(t, fmt.Sprintf("turn of %s to %g", a, value), after, func(s scenes.Step) bool {
+		return s.Param != nil && s.Param.Address == a && s.Param.Value == value
+	})
+}
+
+// told is when the cluster said so.
+func (p *performance) told(t *testing.T, after float64, object, field, value string) float64 {
+	t.Helper()
+	return p.first(t, fmt.Sprintf("%s %s=%q", object, field, value), after, func(s scenes.Step) bool {
+		return s.Transition != nil && s.Transition.Object.String() == object && s.Transition.Field == field && s.Transition.New == value
+	})
+}
+
+// seats follows pods to their seats: the lowest free one, for life.
+type seats struct {
+	seat  map[string]int // by UID
+	name  map[string]string
+	ready map[string]bool
+	gone  map[string]bool // being deleted
+}
+
+// seatsAt returns who sits where at a time; and settled, the first moment
+// from which on exactly want pods were ready and none was leaving.
+func (p *performance) seatsAt(at float64) *seats {
+	s := &seats{seat: map[string]int{}, name: map[string]string{}, ready: map[string]bool{}, gone: map[string]bool{}}
+	for _, step := range p.steps {
+		if step.At.Seconds() > at {
+			break
+		}
+		s.take(step)
+	}
+	return s
+}
+
+func (s *seats) take(step scenes.Step) {
+	tr := step.Transition
+	if tr == nil || tr.Object.Kind != mapping.KindPod || tr.Owner != "web" {
+		return
+	}
+	uid := tr.Object.UID
+	if tr.Field == mapping.FieldExists && tr.New == "" {
+		delete(s.seat, uid)
+		delete(s.ready, uid)
+		delete(s.gone, uid)
+		return
+	}
+	if _, ok := s.seat[uid]; !ok {
+		taken := map[int]bool{}
+		for _, n := range s.seat {
+			taken[n] = true
+		}
+		n := 0
+		for taken[n] {
+			n++
+		}
+		s.seat[uid], s.name[uid] = n, tr.Object.Name
+	}
+	switch tr.Field {
+	case mapping.FieldReady:
+		s.ready[uid] = tr.New == "true"
+	case mapping.FieldDeleting:
+		s.gone[uid] = tr.New == "true"
+	}
+}
+
+// pitches are the ratios that sing.
+func (s *seats) pitches() (sing []float64) {
+	for _, n := range s.seat {
+		sing = append(sing, ratios[n])
+	}
+	slices.Sort(sing)
+	return sing
+}
+
+// settled is the time, after a moment, at which want pods are ready and none leaves.
+func (p *performance) settled(t *testing.T, after float64, want int) float64 {
+	t.Helper()
+	s := p.seatsAt(-1)
+	for _, step := range p.steps {
+		s.take(step)
+		ready := 0
+		for uid, r := range s.ready {
+			if r && !s.gone[uid] {
+				ready++
+			}
+		}
+		if at := step.At.Seconds(); at > after && ready == want && len(s.gone) == 0 && len(s.seat) == want {
+			return at
+		}
+	}
+	t.Fatalf("after %.2f s the take never comes to %d ready pods", after, want)
+	return 0
+}
+
+// ownPartials are the harmonics of a voice, in multiples of the root, that no
+// other that sings has. One alone would not do: the two oscillators of a voice
+// come to rest in any phase, and may cancel a harmonic.
+func ownPartials(ratio float64, sing ...[]float64) (own []float64) {
+	others := slices.Concat(sing...)
+	for n := 1.0; n <= 6; n++ {
+		if !slices.ContainsFunc(others, func(q float64) bool { return q != ratio && n*ratio/q == math.Trunc(n*ratio/q) }) {
+			own = append(own, n*ratio)
+		}
+	}
+	return own
+}
+
+// checkVoices compares a stretch before and one after a change: partials that
+// only a voice that came can have are there and were not, those of voices that
+// went were and are not. It returns how many voices told.
+func (r *recording) checkVoices(t *testing.T, was, is []float64, before, after [2]float64) (told int) {
+	t.Helper()
+	for _, ratio := range ratios {
+		had, has := slices.Contains(was, ratio), slices.Contains(is, ratio)
+		own := ownPartials(ratio, was, is)
+		if had == has || len(own) == 0 {
+			continue
+		}
+		told++
+		a, b := r.powers(t, own, before), r.powers(t, own, after)
+		t.Logf("voice at %g × %g Hz, by its partials %v: %.0f dB, then %.0f dB", ratio, root, own, a, b)
+		if has && b < a+10 {
+			t.Errorf("the voice at %g × %g Hz entered, but its own partials only went from %.0f to %.0f dB", ratio, root, a, b)
+		}
+		if had && b > a-10 {
+			t.Errorf("the voice at %g × %g Hz left, but its own partials only went from %.0f to %.0f dB", ratio, root, a, b)
+		}
+	}
+	return told
+}
+
+// checkOctave looks for the fifth and the sixth voice, at 10 and 12 times the
+// root. Both stand on harmonics of others, so there the sound must grow; all of
+// their partials count together, since phases may cancel a few.
+func (r *recording) checkOctave(t *testing.T, four, six [2]float64) {
+	t.Helper()
+	own := []float64{10, 12, 20, 24, 30, 36}
+	a, b := r.powers(t, own, four), r.powers(t, own, six)
+	t.Logf("voices at 10 and 12 × %g Hz, by the partials %v: %.1f dB with four voices, %.1f dB with six", root, own, a, b)
+	if b < a+2 {
+		t.Errorf("the fifth and sixth voice added %.1f dB at their partials, want 2 dB", b-a)
+	}
+}
+
+// powers is the power of several partials together, in multiples of the root.
+func (r *recording) powers(t *testing.T, partials []float64, span [2]float64) float64 {
+	t.Helper()
+	sum := 0.0
+	for _, p := range partials {
+		sum += math.Pow(10, r.power(t, p*root, span[0], span[1])/10)
+	}
+	return 10 * math.Log10(sum)
+}
+
+// checkRest holds a disturbance to the rule of tension and rest: from is when
+// it began, settled when the cluster was as it should be, end when the rest
+// that follows was disturbed again.
+func (r *recording) checkRest(t *testing.T, what string, from, settled, end float64) {
+	t.Helper()
+	// The last second of the disturbance at most, and what rest was and is.
+	frayed := r.roughness(t, min(from+0.3, settled-1), settled)
+	soon := r.roughness(t, settled+0.5, settled+1.5)
+	rest := r.roughness(t, settled+1.5, end)
+	t.Logf("%s: roughness %.4f while converging (%.2f s), %.4f from 0.5 s after it converged, %.4f at rest: ratio %.1f",
+		what, frayed, settled-from, soon, rest, frayed/rest)
+	if frayed < 3*rest {
+		t.Errorf("%s: converging is only %.1f times as rough as converged, want 3", what, frayed/rest)
+	}
+	if frayed < 3*soon || soon > 1.6*rest {
+		t.Errorf("%s: rest has not returned 0.5 s after convergence: roughness %.4f, converging %.4f, at rest %.4f", what, soon, frayed, rest)
+	}
+}
+
+// checkFade holds the end to a fade over 50 ms that ends in silence.
+func (r *recording) checkFade(t *testing.T) {
+	t.Helper()
+	last := 0
+	for i := range r.ch[0] {
+		if math.Abs(float64(r.ch[0][i])) > 1e-5 || math.Abs(float64(r.ch[1][i])) > 1e-5 {
+			last = i
+		}
+	}
+	ms := int(r.rate / 1000)
+	if left := (len(r.ch[0]) - last) / ms; left > 1000 {
+		t.Errorf("%d ms of silence at the end", left)
+	}
+	if len(r.ch[0])-last < 2 {
+		t.Errorf("the recording ends before its fade does")
+	}
+	for c, x := range r.ch {
+		before := measure.RMS(x[last-500*ms : last-60*ms])
+		if before < 1e-3 {
+			t.Errorf("channel %d: nothing sounded before the fade", c)
+		}
+		if tail := measure.Peak(x[last-ms : last+1]); tail > 0.03*before {
+			t.Errorf("channel %d: %.5f in the last millisecond of the fade, %.4f before it: that is no fade to nothing", c, tail, before)
+		}
+		if half := measure.RMS(x[last-12*ms : last+1]); half > 0.5*before {
+			t.Errorf("channel %d: %.4f in the last 12 ms, %.4f before: the fade is not smooth", c, half, before)
+		}
+		for _, k := range measure.Clicks(x[last-1000*ms:], r.rate, 20) {
+			if k.Seconds > 0.5 {
+				t.Errorf("channel %d: a click %.0f ms before silence: %.0f dB", c, 1000*(1-k.Seconds), k.DB)
+			}
+		}
+	}
+}
+
+// The default scene's loudness at rest, in LUFS, and what it may differ by.
+const (
+	wantLoudness      = -18.0
+	loudnessTolerance = 2.0
+)
+
+// checkLoudness holds what a listener hears once the cluster has converged to
+// the loudness that every scene aims at.
+func (r *recording) checkLoudness(t *testing.T, what string, from, to float64) {
+	t.Helper()
+	l := r.loudness(t, from, to)
+	t.Logf("%s: %.1f LUFS", what, l)
+	if math.Abs(l-wantLoudness) > loudnessTolerance {
+		t.Errorf("%s: loudness %.1f LUFS, want %g ± %g", what, l, wantLoudness, loudnessTolerance)
+	}
+}
+
+func (r *recording) checkPeak(t *testing.T) {
+	t.Helper()
+	for c, x := range r.ch {
+		if p := measure.TruePeak(x); p > -1 {
+			t.Errorf("channel %d: true peak %.1f dBTP, want at most -1", c, p)
+		}
+		if dc := math.Abs(measure.DC(x)); dc > 1e-3 {
+			t.Errorf("channel %d: DC of %.5f on the speakers", c, dc)
+		}
+	}
+}
+
+// The chord of the default scene is what the tests think it is.
+func TestRatiosAreTheScene(t *testing.T) {
+	scene, err := (&scenes.Store{}).Open("default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := scene.Patch.Module(instrument.ModuleID("voice/chord"))
+	if m == nil || m.Value("root") != root {
+		t.Fatalf("voice/chord stands over another root than %g Hz", root)
+	}
+	if spec := m.Spec(); spec.Params[spec.Param("chord")].Choices[int(m.Value("chord"))] != "just" {
+		t.Fatal("voice/chord sings another chord than just")
+	}
+}
