@@ -1,8 +1,3 @@
-//go:build functiontest
-
-// Eno's own test kit needs github.com/stretchr/testify in go.mod. Run with
-// -tags functiontest where it is.
-
 package main
 
 import (
