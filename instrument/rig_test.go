@@ -217,8 +217,8 @@ func (p *Patch) feeds(j JackRef) bool {
 
 func (r *rig) proc(id ModuleID) Processor {
 	r.t.Helper()
-	n := r.c.nodes[id]
-	if n == nil {
+	n, ok := r.c.nodes[id]
+	if !ok {
 		r.t.Fatalf("no module %s", id)
 	}
 	return n.proc

@@ -307,7 +307,7 @@ func FuzzDecode(f *testing.F) {
 			if p, err := ParsePattern(m.Address()); err == nil {
 				p.Match("/every/thing/type")
 			}
-			tag.Time()
+			_ = tag.Time()
 		})
 		var de *DecodeError
 		if err != nil && (n > 0 || !errors.As(err, &de) || de.Offset < 0 || de.Offset > len(packet)) {
