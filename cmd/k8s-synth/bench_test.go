@@ -183,7 +183,7 @@ func benchKnob(t *testing.T, s *session) {
 			case e, ok := <-maps.ResultChan():
 				if m, is := e.Object.(*corev1.ConfigMap); !ok || !is {
 					t.Fatalf("the watch of the ConfigMap ended: %v", e)
-				} else if !published && strings.Contains(m.Data[eno.ConfigMapKey], fmt.Sprintf(`"replicas":%d`, n)) {
+				} else if !published && strings.Contains(m.Data[eno.ConfigMapKey], fmt.Sprintf("replicas: %d\n", n)) {
 					published = true
 					toMap = append(toMap, 1000*time.Since(began).Seconds())
 				}
