@@ -29,8 +29,9 @@ func TestMain(m *testing.M) {
 
 // commandLine runs the program in a folder of its own, away from the user's files.
 type commandLine struct {
-	t   *testing.T
-	dir string
+	t       *testing.T
+	dir     string
+	runtime string // for what PulseAudio's library leaves
 }
 
 type result struct {
@@ -38,7 +39,7 @@ type result struct {
 	out, errors string
 }
 
-func newCommandLine(t *testing.T) *commandLine { return &commandLine{t, t.TempDir()} }
+func newCommandLine(t *testing.T) *commandLine { return &commandLine{t, t.TempDir(), t.TempDir()} }
 
 func (c *commandLine) command(ctx context.Context, args ...string) *exec.Cmd {
 	c.t.Helper()
@@ -48,7 +49,7 @@ func (c *commandLine) command(ctx context.Context, args ...string) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Dir = c.dir
-	cmd.Env = append(os.Environ(), "K8S_SYNTH_AS_PROGRAM=1", "HOME="+c.dir,
+	cmd.Env = append(os.Environ(), "K8S_SYNTH_AS_PROGRAM=1", "HOME="+c.dir, "XDG_RUNTIME_DIR="+c.runtime, "TMPDIR="+c.runtime,
 		"XDG_CONFIG_HOME="+filepath.Join(c.dir, "config"), "XDG_STATE_HOME="+filepath.Join(c.dir, "state"))
 	return cmd
 }
@@ -298,23 +299,27 @@ func TestCommandLineRender(t *testing.T) {
 	if d := c.render("d.wav", "--seconds", "6", "--seed", "7", "--script", "demo"); bytes.Equal(a, d) {
 		t.Error("another script gives the same bytes")
 	}
-	whole := c.render("whole.wav", "--script", "demo", "--seed", "7")
-	if !bytes.Equal(whole, c.render("whole.wav", "--script", "demo", "--seed", "7")) {
-		t.Error("the demo script does not give the same bytes twice")
-	}
-	w, err := hardware.ReadWAV(filepath.Join(c.dir, "whole.wav"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if s := w.Duration().Seconds(); s < 60 || s > 70 || len(w.Channels) != 2 {
-		t.Errorf("the demo is %.1f s in %d channels, want about a minute in two", s, len(w.Channels))
+	if !testing.Short() {
+		whole := c.render("whole.wav", "--script", "demo", "--seed", "7")
+		if !bytes.Equal(whole, c.render("whole.wav", "--script", "demo", "--seed", "7")) {
+			t.Error("the demo script does not give the same bytes twice")
+		}
+		w, err := hardware.ReadWAV(filepath.Join(c.dir, "whole.wav"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := w.Duration().Seconds(); s < 60 || s > 70 || len(w.Channels) != 2 {
+			t.Errorf("the demo is %.1f s in %d channels, want about a minute in two", s, len(w.Channels))
+		}
 	}
 	c.render("short.wav", "--seconds", "0.5", "--rate", "44100")
-	if w, err = hardware.ReadWAV(filepath.Join(c.dir, "short.wav")); err != nil || w.Frames() != 22050 || w.Rate != 44100 {
-		t.Errorf("half a second at 44100 Hz: %v, %d frames at %d Hz", err, w.Frames(), w.Rate)
+	if w, err := hardware.ReadWAV(filepath.Join(c.dir, "short.wav")); err != nil {
+		t.Error(err)
+	} else if w.Frames() != 22050 || w.Rate != 44100 {
+		t.Errorf("half a second at 44100 Hz is %d frames at %d Hz", w.Frames(), w.Rate)
 	}
-	if got := c.files(); got != "a.wav b.wav d.wav short.wav whole.wav" {
-		t.Errorf("the folder holds %s", got)
+	if got := c.files(); strings.Contains(got, "part") {
+		t.Errorf("parts are left: %s", got)
 	}
 }
 
