@@ -20,7 +20,7 @@ type Board struct {
 	rate     float64 // frames a second
 	emit     func(instrument.Event)
 
-	panels      map[string][]panelRef // "deployment/web", "pod/web-1", "etcd", "apiserver"
+	panels      map[string][]panelRef // "pod/NAME" of bare pods, "etcd", "apiserver"
 	deployments map[string]*deploymentState
 	pods        map[string]*podState // by Object key
 	nodes       map[string]*nodeState
@@ -31,8 +31,20 @@ type Board struct {
 	latency     float64
 	reconcile   float64
 
-	buckets  map[instrument.Gesture]*bucket
-	density  float64 // events a second, smoothed
+	// Frame of the newest event. What comes later is never heard earlier: the
+	// last level that a jack gets must be the newest.
+	now int64
+	// Epoch counts the tellers of the cluster. While taking, a teller that
+	// knows nothing of its forerunner lists what there is; what it has not
+	// named when it is done went unseen.
+	epoch  int
+	taking bool
+	// Dark tells that a panic lowered what the cluster holds up.
+	dark bool
+
+	buckets  [instrument.MaxPoly]bucket // by gesture
+	pulsed   [instrument.MaxPoly]struck // of the API Server's event jack, by gesture
+	density  float64                    // events a second, smoothed
 	densityV float32
 	lastTick int64
 	counted  int
@@ -46,11 +58,23 @@ type panelRef struct {
 }
 
 type deploymentState struct {
-	name     string
-	wish     int // what the player asks for
-	hasWish  bool
-	replicas int // what the cluster's spec says
+	name    string
+	wish    int // what the player asks for
+	hasWish bool
+	// Ours has bit n set where the player asked for n since the cluster last
+	// agreed: what it says now may be an echo of that.
+	ours uint64
+
+	exists               bool // the cluster has it
+	seen                 int  // epoch in which it was last told of
+	spec                 bool // it told its spec
+	replicas             int  // what the spec says
+	updated              int
+	generation, observed int
+
 	pods     [instrument.MaxPoly]*podState
+	waiting  []*podState // living pods for which no channel is free yet, oldest first
+	refs     []panelRef
 	claims   [instrument.MaxPoly][]panelRef // Pod panels by the slot that they show
 	unstable bool
 	struck   [instrument.MaxPoly]struck
@@ -64,9 +88,12 @@ type struck struct {
 
 type podState struct {
 	object   Object
-	owner    string
+	owner    string // the Deployment, empty for a bare pod
+	module   string // the Pod module of a bare pod
 	replica  string
+	seen     int // epoch in which it was last told of
 	slot     int // −1: none
+	last     int // the seat that it has or had, −1 if none
 	node     string
 	phase    string
 	reason   string
@@ -74,18 +101,19 @@ type podState struct {
 	deleting bool
 	restarts int
 	struck   struck
-	last     int        // the seat that it had, −1 if none
 	panels   []panelRef // of a bare pod
 }
 
 type nodeState struct {
 	place    float32 // −1…1
 	cordoned bool
+	seen     int // epoch in which it was last told of
 }
 
 // bucket thins one kind of gesture: it holds the strikes that may still
 // sound, and the last one that did not.
 type bucket struct {
+	begun  bool
 	tokens float64
 	at     int64
 	held   func(frame int64)
@@ -104,7 +132,14 @@ const heldSeconds = 0.25
 func newBoard(rate, storm float64, embedded bool, emit func(instrument.Event)) *Board {
 	return &Board{embedded: embedded, storm: max(storm, 0.5), rate: rate, emit: emit,
 		panels: map[string][]panelRef{}, deployments: map[string]*deploymentState{}, pods: map[string]*podState{},
-		nodes: map[string]*nodeState{}, buckets: map[instrument.Gesture]*bucket{}}
+		nodes: map[string]*nodeState{}, taking: true}
+}
+
+// clock returns when something that is due at a frame can be heard: not
+// before what was told earlier.
+func (b *Board) clock(frame int64) int64 {
+	b.now = max(b.now, frame)
+	return b.now
 }
 
 // wire tells the board where things are shown after the patch has changed,
@@ -112,10 +147,7 @@ func newBoard(rate, storm float64, embedded bool, emit func(instrument.Event)) *
 func (b *Board) wire(p *instrument.Patch, handle func(instrument.ModuleID) uint32, frame int64) {
 	clear(b.panels)
 	for _, d := range b.deployments {
-		d.claims = [instrument.MaxPoly][]panelRef{}
-	}
-	for _, pod := range b.pods {
-		pod.panels = nil
+		d.claims, d.refs, d.hasWish = [instrument.MaxPoly][]panelRef{}, nil, d.hasWish && p.Module(instrument.ModuleID(KindDeployment+"/"+d.name)) != nil
 	}
 	claimed := claims(p)
 	for i := range p.Modules {
@@ -123,21 +155,37 @@ func (b *Board) wire(p *instrument.Patch, handle func(instrument.ModuleID) uint3
 		ref := panelRef{handle(m.ID), m.Spec()}
 		switch m.ID.Kind() {
 		case KindDeployment:
-			b.panels[string(m.ID)] = append(b.panels[string(m.ID)], ref)
-			b.deployment(m.ID.Name())
+			d := b.deployment(m.ID.Name())
+			d.refs = append(d.refs, ref)
 		case KindPod:
 			if c, ok := claimed[m.ID]; ok {
 				d := b.deployment(c.deployment)
 				d.claims[c.slot] = append(d.claims[c.slot], ref)
 			} else {
 				b.panels[string(m.ID)] = append(b.panels[string(m.ID)], ref)
+				// It may have shown a replica before.
+				b.showPodOn(b.panels[string(m.ID)], nil, frame)
 			}
 		case KindEtcd, KindAPIServer:
 			b.panels[m.ID.Kind()] = append(b.panels[m.ID.Kind()], ref)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(b.deployments)) {
+		b.prune(b.deployments[name])
+	}
+	b.showAll(frame)
+	b.showBoot(frame)
+}
+
+// showAll shows all that is known of the cluster but its boot, which is an
+// event more than a state. What a panic lowered is up again.
+func (b *Board) showAll(frame int64) {
+	b.dark = false
 	for _, key := range slices.Sorted(maps.Keys(b.pods)) {
-		b.showPod(b.pods[key], frame)
+		if p := b.pods[key]; p.owner == "" {
+			p.panels = b.panels[KindPod+"/"+p.module]
+			b.showPodOn(p.panels, p, frame)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.deployments)) {
 		d := b.deployments[name]
@@ -146,10 +194,22 @@ func (b *Board) wire(p *instrument.Patch, handle func(instrument.ModuleID) uint3
 		}
 		b.showDeployment(d, frame, false)
 	}
-	b.showAPI(frame)
+	b.showSync(frame)
 	b.show(b.panels[KindEtcd], "revision", 0, revisionVolts(b.revision), frame)
 	b.show(b.panels[KindEtcd], "commit_latency", 0, latencyVolts(b.latency, 0.010), frame)
 	b.show(b.panels[KindAPIServer], "reconcile_latency", 0, latencyVolts(b.reconcile, 0.100), frame)
+	b.show(b.panels[KindAPIServer], "density", 0, b.densityV, frame)
+}
+
+// panicked takes over that every jack was lowered. Only the API Server's sync
+// comes back at once, because its absence means an outage and sounds an alarm;
+// everything else waits for the next change of the cluster's state.
+func (b *Board) panicked() {
+	b.dark = true
+	for g := range b.buckets {
+		b.buckets[g].held = nil
+	}
+	b.showSync(0)
 }
 
 // claim is what a Pod panel's lifecycle is patched to.
@@ -234,12 +294,17 @@ func (b *Board) wished(name string, replicas int, frame int64) {
 	if d.hasWish && d.wish == replicas {
 		return
 	}
+	frame = b.clock(frame)
 	was, had := d.wish, d.hasWish
 	d.wish, d.hasWish = replicas, true
+	d.ours |= 1 << replicas
 	if had {
 		b.asked(d, was, replicas, frame)
 	}
 	b.showDeployment(d, frame, true)
+	if b.dark {
+		b.showAll(frame)
+	}
 }
 
 // asked plays that more or less is asked for, on the first voice.
@@ -253,6 +318,10 @@ func (b *Board) asked(d *deploymentState, was, now int, frame int64) {
 
 // apply takes one transition, to be heard at a frame.
 func (b *Board) apply(t Transition, frame int64) {
+	frame = b.clock(frame)
+	if b.dark && t.Object.Kind != KindEtcd && t.Object.Kind != KindComposition {
+		b.showAll(frame)
+	}
 	switch t.Object.Kind {
 	case KindPod:
 		b.applyPod(t, frame)
@@ -280,13 +349,21 @@ func (b *Board) apply(t Transition, frame int64) {
 		switch t.Field {
 		case FieldReachable:
 			b.reachable = t.New == "true"
-			if !b.reachable {
-				b.synced = false
+			if t.Old == "" && !b.reachable && !b.taking {
+				// Said of nobody before: the teller is gone, and the next one
+				// does not know what this one told.
+				b.taking = true
+				b.epoch++
 			}
+			b.showBoot(frame)
 		case FieldSynced:
 			b.synced = t.New == "true"
+			if b.synced && b.taking {
+				b.taking = false
+				b.sweep(frame)
+			}
 		}
-		b.showAPI(frame)
+		b.showSync(frame)
 	case KindCluster:
 		if t.Field == FieldBoot {
 			if t.New == "" {
@@ -294,7 +371,7 @@ func (b *Board) apply(t Transition, frame int64) {
 			} else if i := slices.Index(BootStages, t.New); i >= 0 {
 				b.boot[i] = true
 			}
-			b.showAPI(frame)
+			b.showBoot(frame)
 		}
 	case KindComposition:
 		switch t.Field {
@@ -311,9 +388,12 @@ func (b *Board) apply(t Transition, frame int64) {
 	}
 }
 
-func (b *Board) showAPI(frame int64) {
+func (b *Board) showSync(frame int64) {
+	b.show(b.panels[KindAPIServer], "sync", 0, gateVolts(b.reachable && b.synced), frame)
+}
+
+func (b *Board) showBoot(frame int64) {
 	api := b.panels[KindAPIServer]
-	b.show(api, "sync", 0, gateVolts(b.reachable && b.synced), frame)
 	for i := range BootStages {
 		on := b.boot[i]
 		if !b.embedded {
@@ -327,39 +407,109 @@ func (b *Board) showAPI(frame int64) {
 	}
 }
 
+// sweep takes away what the new teller did not name: it went while nobody
+// looked. Nothing of it is struck.
+func (b *Board) sweep(frame int64) {
+	for _, key := range slices.Sorted(maps.Keys(b.pods)) {
+		if p := b.pods[key]; p.seen != b.epoch {
+			b.podGone(key, p, true, frame)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.deployments)) {
+		if d := b.deployments[name]; d.exists && d.seen != b.epoch {
+			b.deploymentGone(d, true, frame)
+		}
+	}
+	gone := false
+	for name, n := range b.nodes {
+		if n.seen != b.epoch {
+			delete(b.nodes, name)
+			gone = true
+		}
+	}
+	if gone {
+		b.showNodes(frame)
+	}
+}
+
 func (b *Board) applyDeployment(t Transition, frame int64) {
-	d := b.deployment(t.Object.Name)
-	if t.Field != FieldReplicas {
+	if t.Field == FieldExists && t.New == "" {
+		if d := b.deployments[t.Object.Name]; d != nil {
+			b.deploymentGone(d, t.Quiet, frame)
+		}
 		return
 	}
+	d := b.deployment(t.Object.Name)
+	d.exists, d.seen = true, b.epoch
 	n, _ := strconv.Atoi(t.New)
-	was := d.replicas
-	d.replicas = n
-	// What the player asked for was played when it was asked; this is
-	// somebody else's hand.
-	if !t.Quiet && n != was && d.hasWish && n != d.wish && t.Old != "" {
-		b.asked(d, was, n, frame)
+	switch t.Field {
+	case FieldGen:
+		d.generation = n
+	case FieldObserved:
+		d.observed = n
+	case FieldUpdated:
+		d.updated = n
+	case FieldReplicas:
+		was := d.replicas
+		d.replicas, d.spec = n, true
+		own := d.hasWish && (n == d.wish || n >= 0 && n < 64 && d.ours&(1<<n) != 0)
+		if n == d.wish {
+			d.ours = 0
+		}
+		// What the player asked for was played when it was asked; this is
+		// somebody else's hand.
+		if !t.Quiet && n != was && d.hasWish && !own && t.Old != "" {
+			b.asked(d, was, n, frame)
+		}
+		b.showDeployment(d, frame, !t.Quiet)
 	}
-	b.showDeployment(d, frame, !t.Quiet)
+}
+
+func (b *Board) deploymentGone(d *deploymentState, quiet bool, frame int64) {
+	d.exists, d.spec, d.replicas, d.updated, d.generation, d.observed = false, false, 0, 0, 0, 0
+	b.showDeployment(d, frame, !quiet)
+	b.prune(d)
+}
+
+// prune forgets a Deployment that is neither in the patch nor in the cluster,
+// so that a cluster in which many come and go does not fill the memory.
+func (b *Board) prune(d *deploymentState) {
+	if d.exists || len(d.refs) > 0 || len(d.waiting) > 0 {
+		return
+	}
+	for s := range d.pods {
+		if d.pods[s] != nil || len(d.claims[s]) > 0 {
+			return
+		}
+	}
+	delete(b.deployments, d.name)
 }
 
 func (b *Board) applyNode(t Transition, frame int64) {
-	n := b.nodes[t.Object.Name]
-	if n == nil {
-		n = &nodeState{}
-		b.nodes[t.Object.Name] = n
-	}
-	switch t.Field {
-	case FieldExists:
-		if t.New == "" {
-			delete(b.nodes, t.Object.Name)
+	name := t.Object.Name
+	n := b.nodes[name]
+	switch {
+	case t.Field == FieldExists && t.New == "":
+		if n == nil {
+			return
 		}
-	case FieldCordoned:
-		n.cordoned = t.New == "true"
+		delete(b.nodes, name)
+	case n == nil:
+		n = &nodeState{seen: b.epoch, cordoned: t.Field == FieldCordoned && t.New == "true"}
+		b.nodes[name] = n
 	default:
-		return
+		n.seen = b.epoch
+		if t.Field != FieldCordoned {
+			return
+		}
+		n.cordoned = t.New == "true"
 	}
-	// The nodes stand from left to right in the order of their names.
+	b.showNodes(frame)
+}
+
+// showNodes gives each node its place, from left to right in the order of
+// their names, and shows it at each pod.
+func (b *Board) showNodes(frame int64) {
 	names := slices.Sorted(maps.Keys(b.nodes))
 	for i, name := range names {
 		place := float32(0)
@@ -391,47 +541,35 @@ func (p *podState) alive() bool { return p.phase != "Failed" && p.phase != "Succ
 func (b *Board) applyPod(t Transition, frame int64) {
 	key := podKey(t.Object)
 	p := b.pods[key]
+	if t.Field == FieldExists && t.New == "" {
+		if p != nil {
+			b.podGone(key, p, t.Quiet, frame)
+		}
+		return
+	}
 	if p == nil {
-		if t.Field == FieldExists && t.New == "" {
-			return
-		}
-		p = &podState{object: t.Object, owner: t.Owner, replica: t.Replica, slot: -1, last: -1}
+		p = &podState{object: t.Object, slot: -1, last: -1}
 		b.pods[key] = p
-		if t.Owner != "" {
-			b.seat(b.deployment(t.Owner), p)
+	}
+	p.seen = b.epoch
+	if p.owner == "" {
+		if b.bare(t) {
+			p.module = cmp.Or(t.Owner, t.Object.Name)
+			p.panels = b.panels[KindPod+"/"+p.module]
+		} else {
+			p.owner, p.replica, p.panels = t.Owner, t.Replica, nil
 		}
 	}
-	if p.owner == "" && t.Owner != "" {
-		p.owner, p.replica = t.Owner, t.Replica
-		b.seat(b.deployment(t.Owner), p)
-	}
-	d := b.deployments[p.owner]
-	if p.owner == "" {
-		p.panels = b.panels[KindPod+"/"+p.object.Name]
-	}
+	d := b.owner(p)
+	b.enter(d, p)
 	g := instrument.NoGesture
-	slot := p.slot
-	if slot < 0 {
-		// Dead already; what is learnt of its end is struck where it was.
-		slot = p.last
-	}
 	switch t.Field {
 	case FieldExists:
-		if t.New == "" {
-			delete(b.pods, key)
-			if d != nil && p.slot >= 0 {
-				d.pods[p.slot] = nil
-			}
-			p.phase, p.ready = "", false
-			p.object = Object{}
-			// One that goes without having been asked to was killed.
-			if !p.deleting && d != nil && p.alive() && b.missing(d) {
-				g = instrument.GestureFailed
-			}
-		}
+		// Told as new: a reason that it may have had is told again.
+		p.reason = ""
 	case FieldDeleting:
 		p.deleting = t.New == "true"
-		if p.deleting && d != nil && p.alive() && b.missing(d) {
+		if p.deleting && d != nil && p.alive() && d.missing() && !d.rolling(p) {
 			g = instrument.GestureFailed
 		}
 	case FieldNode:
@@ -469,22 +607,59 @@ func (b *Board) applyPod(t Transition, frame int64) {
 		}
 		p.restarts = n
 	}
-	if d != nil && p.slot >= 0 && !p.alive() {
-		// Its life is over: the seat is free, but what is struck now is
-		// still struck there.
-		d.pods[p.slot] = nil
-		p.slot = -1
-	}
-	if d != nil && slot >= 0 {
-		b.showSlot(d, slot, frame)
+	if d == nil {
+		b.showPodOn(p.panels, p, frame)
+	} else {
+		if p.alive() {
+			b.enter(d, p)
+		} else {
+			b.vacate(d, p, frame)
+		}
+		if p.last >= 0 {
+			b.showSlot(d, p.last, frame)
+		}
 		b.showDeployment(d, frame, !t.Quiet)
 	}
-	if d == nil {
-		b.showPod(p, frame)
-	}
 	if g != instrument.NoGesture && !t.Quiet {
-		b.gesture(g, frame, func(f int64) { b.strike(d, slot, p, g, f) })
+		// Of one that is dead already, what is learnt of its end is struck
+		// where it was.
+		b.gesture(g, frame, func(f int64) { b.strike(d, p.last, p, g, f) })
 	}
+}
+
+// podGone takes over that a pod is no more.
+func (b *Board) podGone(key string, p *podState, quiet bool, frame int64) {
+	delete(b.pods, key)
+	d := b.owner(p)
+	if d == nil {
+		b.showPodOn(p.panels, nil, frame)
+		return
+	}
+	b.vacate(d, p, frame)
+	if p.last >= 0 {
+		b.showSlot(d, p.last, frame)
+	}
+	b.showDeployment(d, frame, !quiet)
+	// One that goes without having been asked to was killed.
+	if !quiet && !p.deleting && p.alive() && d.missing() {
+		g := instrument.GestureFailed
+		b.gesture(g, frame, func(f int64) { b.strike(d, p.last, p, g, f) })
+	}
+	b.prune(d)
+}
+
+// bare tells whether a pod belongs to no Deployment. The owner of such a one is
+// its module, and it has no replica.
+func (b *Board) bare(t Transition) bool {
+	return t.Owner == "" || t.Replica == "" && (len(b.panels[KindPod+"/"+t.Owner]) > 0 || b.deployments[t.Owner] == nil)
+}
+
+// owner returns the Deployment of a pod, nil for a bare one.
+func (b *Board) owner(p *podState) *deploymentState {
+	if p.owner == "" {
+		return nil
+	}
+	return b.deployment(p.owner)
 }
 
 // deathGesture tells by the reason how a container's end sounds.
@@ -500,26 +675,103 @@ func deathGesture(reason string) instrument.Gesture {
 	return instrument.GestureFailed
 }
 
+// enter gives a living pod a seat, or lets it wait for one.
+func (b *Board) enter(d *deploymentState, p *podState) {
+	if d == nil || p.slot >= 0 || !p.alive() || slices.Contains(d.waiting, p) {
+		return
+	}
+	if d.seat(p); p.slot < 0 {
+		d.waiting = append(d.waiting, p)
+		b.unheard++
+	}
+}
+
 // seat gives a pod the lowest free channel of its Deployment, for life.
-func (b *Board) seat(d *deploymentState, p *podState) {
+func (d *deploymentState) seat(p *podState) {
 	for s := range d.pods {
 		if d.pods[s] == nil {
 			d.pods[s], p.slot, p.last = p, s, s
 			return
 		}
 	}
-	b.unheard++
 }
 
-// missing tells whether fewer pods stay than are asked for.
-func (b *Board) missing(d *deploymentState) bool {
-	n := 0
+// vacate frees the seat of a pod whose life is over. Who waits longest takes
+// it.
+func (b *Board) vacate(d *deploymentState, p *podState, frame int64) {
+	d.waiting = slices.DeleteFunc(d.waiting, func(w *podState) bool { return w == p })
+	if p.slot < 0 {
+		return
+	}
+	d.pods[p.slot] = nil
+	p.slot = -1
+	if len(d.waiting) > 0 {
+		w := d.waiting[0]
+		d.waiting = slices.Delete(d.waiting, 0, 1)
+		d.seat(w)
+		b.showSlot(d, w.slot, frame)
+	}
+}
+
+// all yields the living pods, heard or not.
+func (d *deploymentState) all(yield func(*podState) bool) {
 	for _, p := range d.pods {
-		if p != nil && !p.deleting && p.alive() {
+		if p != nil && !yield(p) {
+			return
+		}
+	}
+	for _, p := range d.waiting {
+		if !yield(p) {
+			return
+		}
+	}
+}
+
+// missing tells whether fewer pods stay than player and cluster agree on: a
+// pod that goes because somebody's hand scaled down is not missed.
+func (d *deploymentState) missing() bool {
+	n, want := 0, d.target()
+	if d.spec {
+		want = min(want, d.replicas)
+	}
+	for p := range d.all {
+		if !p.deleting {
 			n++
 		}
 	}
-	return n < d.target()
+	return n < want
+}
+
+// twoHashes tells whether pods of more than one replica set are there.
+func (d *deploymentState) twoHashes() bool {
+	hash := ""
+	for p := range d.all {
+		if hash == "" {
+			hash = p.replica
+		} else if p.replica != "" && p.replica != hash {
+			return true
+		}
+	}
+	return false
+}
+
+// rolling tells whether a pod goes because a rollout replaces it: others of
+// another hash are there, or the controller has still to act on a new spec, or
+// it counts fewer updated pods than there are of this one's kind.
+func (d *deploymentState) rolling(old *podState) bool {
+	if d.twoHashes() {
+		return true
+	}
+	if d.observed == 0 {
+		return false // nobody told of the status
+	}
+	n := 0
+	for p := range d.all {
+		if p.replica == old.replica {
+			n++
+		}
+	}
+	return d.observed < d.generation || d.updated < min(d.replicas, n)
 }
 
 // target is what the player asks for, or where no player does, the spec.
@@ -550,7 +802,7 @@ func (b *Board) place(node string) float32 {
 
 // showSlot shows one channel of a Deployment, and the Pod panels on it.
 func (b *Board) showSlot(d *deploymentState, s int, frame int64) {
-	refs := b.panels[KindDeployment+"/"+d.name]
+	refs := d.refs
 	p := d.pods[s]
 	var exists, pending, running, ready bool
 	if p != nil {
@@ -570,22 +822,22 @@ func (b *Board) showSlot(d *deploymentState, s int, frame int64) {
 	b.show(refs, "running", s, gateVolts(running), frame)
 	b.show(refs, "ready", s, gateVolts(ready), frame)
 	if s < instrument.Rows {
-		b.show(refs, "claim_"+strconv.Itoa(s+1), 0, gateVolts(exists), frame)
+		b.show(refs, claimJacks[s], 0, gateVolts(exists), frame)
 	}
-	for _, r := range d.claims[s] {
-		b.showPodOn([]panelRef{r}, p, frame)
-	}
+	b.showPodOn(d.claims[s], p, frame)
 }
 
-func (b *Board) showPod(p *podState, frame int64) {
-	if p.owner == "" {
-		p.panels = b.panels[KindPod+"/"+p.object.Name]
-		b.showPodOn(p.panels, p, frame)
+// claimJacks are the claim jacks of a Deployment, by slot.
+var claimJacks = func() (names [instrument.Rows]string) {
+	for i := range names {
+		names[i] = "claim_" + strconv.Itoa(i+1)
 	}
-}
+	return names
+}()
 
+// showPodOn shows a pod on its panels; nil is none.
 func (b *Board) showPodOn(refs []panelRef, p *podState, frame int64) {
-	exists := p != nil && p.object.Name != ""
+	exists := p != nil
 	b.show(refs, "exists", 0, gateVolts(exists), frame)
 	phase, ready := "", false
 	if exists {
@@ -597,8 +849,8 @@ func (b *Board) showPodOn(refs []panelRef, p *podState, frame int64) {
 
 // readyPods counts pods that are ready and stay.
 func (d *deploymentState) readyPods() (n int) {
-	for _, p := range d.pods {
-		if p != nil && p.ready && p.phase == "Running" && !p.deleting {
+	for p := range d.all {
+		if p.ready && p.phase == "Running" && !p.deleting {
 			n++
 		}
 	}
@@ -606,7 +858,7 @@ func (d *deploymentState) readyPods() (n int) {
 }
 
 func (b *Board) showDeployment(d *deploymentState, frame int64, live bool) {
-	refs := b.panels[KindDeployment+"/"+d.name]
+	refs := d.refs
 	want, ready := d.target(), d.readyPods()
 	count := float32(10)
 	if want > 0 {
@@ -614,15 +866,12 @@ func (b *Board) showDeployment(d *deploymentState, frame int64, live bool) {
 	}
 	b.show(refs, "ready_count", 0, count, frame)
 	b.show(refs, "error", 0, float32(want-ready), frame)
-	kinds := map[string]bool{}
-	moving := want != ready
-	for _, p := range d.pods {
-		if p != nil {
-			kinds[p.replica] = true
-			moving = moving || p.deleting || !p.ready
-		}
+	rollout := d.twoHashes()
+	moving := want != ready || rollout
+	for p := range d.all {
+		moving = moving || p.deleting || !p.ready
 	}
-	b.show(refs, "rollout", 0, gateVolts(len(kinds) > 1), frame)
+	b.show(refs, "rollout", 0, gateVolts(rollout), frame)
 	if d.unstable && !moving && live {
 		b.pulse(refs, "settled", 0, frame)
 	}
@@ -637,9 +886,9 @@ func (b *Board) strike(d *deploymentState, slot int, p *podState, g instrument.G
 	channel := 0
 	switch {
 	case d != nil && slot >= 0:
-		refs = b.panels[KindDeployment+"/"+d.name]
+		refs = d.refs
 		last, channel = &d.struck[slot], slot
-	case p != nil:
+	case d == nil && p != nil:
 		refs, last = p.panels, &p.struck
 	default:
 		return
@@ -680,11 +929,13 @@ func death(g instrument.Gesture) bool {
 // first and the last of a kind are always heard.
 func (b *Board) gesture(g instrument.Gesture, frame int64, play func(frame int64)) {
 	b.counted++
-	b.pulse(b.panels[KindAPIServer], "event", int(g), frame)
-	k := b.buckets[g]
-	if k == nil {
-		k = &bucket{tokens: b.storm, at: frame}
-		b.buckets[g] = k
+	if last := &b.pulsed[g]; last.gesture == instrument.NoGesture || frame >= last.frame+int64(strikeGap*b.rate) {
+		*last = struck{frame, g}
+		b.pulse(b.panels[KindAPIServer], "event", int(g), frame)
+	}
+	k := &b.buckets[g]
+	if !k.begun {
+		*k = bucket{begun: true, tokens: b.storm, at: frame}
 	}
 	k.tokens = min(k.tokens+float64(frame-k.at)/b.rate*b.storm, b.storm)
 	k.at = frame
@@ -700,8 +951,10 @@ func (b *Board) gesture(g instrument.Gesture, frame int64, play func(frame int64
 // tick moves what depends on time alone: the cloud's density, and the last
 // of a storm. Call it about ten times a second of sound.
 func (b *Board) tick(frame int64) {
-	for _, g := range slices.SortedFunc(maps.Keys(b.buckets), cmp.Compare[instrument.Gesture]) {
-		k := b.buckets[g]
+	// This does not move the clock: a hand is not to wait for it.
+	frame = max(b.now, frame)
+	for g := range b.buckets {
+		k := &b.buckets[g]
 		if k.held != nil && float64(frame-k.heldAt) > heldSeconds*b.rate {
 			play := k.held
 			k.held = nil
