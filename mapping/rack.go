@@ -3,7 +3,9 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -50,30 +52,37 @@ type Rack struct {
 	// so that addresses came or went.
 	Rewired func()
 
-	cfg        Config
-	compiler   *instrument.Compiler
-	board      *Board
-	patch      *instrument.Patch
-	members    []Member
-	byAddress  map[Address]int
-	byHandle   map[uint32]instrument.ModuleID
-	inputs     map[Address]float64
-	volts      []float32 // of outputs, as last reported
-	gates      map[Address]bool
-	restarts   map[string]int
-	wishes     map[string]int
-	backlog    []instrument.Event
-	meters     instrument.Meters
-	generation int64
-	dirty      bool
-	nextTick   int64 // frame of the board's next tick
+	cfg       Config
+	compiler  *instrument.Compiler
+	board     *Board
+	patch     *instrument.Patch
+	members   []Member
+	byAddress map[Address]int
+	byHandle  map[uint32]instrument.ModuleID
+	inputs    map[Address]float64
+	volts     []float32 // of outputs, as last reported
+	gates     map[Address]bool
+	restarts  map[string]int
+	wishes    map[string]int
+	backlog   []instrument.Event
+	meters    instrument.Meters
+	// Topology is the last one that was asked for; dirty tells that something
+	// happened since that may have changed it.
+	topology Topology
+	dirty    bool
+	// Unclaimed holds Pod panels that lost their claim, by the plan that took
+	// it: the gate that they still show was the claim's.
+	unclaimed map[Address]uint64
+	plan      uint64 // generation of the newest plan
+	due       int64  // frames up to this one are over, where that is known
+	nextTick  int64  // frame of the board's next tick
 }
 
 // NewRack returns a Rack with an empty patch and a silent engine.
 func NewRack(cfg Config) *Rack {
 	r := &Rack{cfg: cfg, Engine: instrument.NewEngine(cfg.SampleRate, cfg.Channels),
 		compiler: instrument.NewCompiler(cfg.SampleRate, cfg.Seed), patch: &instrument.Patch{},
-		gates: map[Address]bool{}, restarts: map[string]int{}, wishes: map[string]int{}, inputs: map[Address]float64{}}
+		gates: map[Address]bool{}, unclaimed: map[Address]uint64{}, restarts: map[string]int{}, wishes: map[string]int{}, inputs: map[Address]float64{}}
 	r.board = newBoard(cfg.SampleRate, cfg.Storm, cfg.Embedded, r.send)
 	return r
 }
@@ -87,6 +96,10 @@ func (r *Rack) Load(p *instrument.Patch) error {
 	}
 	old := r.patch
 	r.patch = p.Clone()
+	r.plan = plan.Generation
+	r.forget(old)
+	r.due = r.meters.Frame
+	defer func() { r.due = 0 }()
 	r.members = Members(r.patch)
 	r.byAddress = make(map[Address]int, len(r.members))
 	r.byHandle = map[uint32]instrument.ModuleID{}
@@ -116,12 +129,39 @@ func (r *Rack) Load(p *instrument.Patch) error {
 			}
 		}
 	}
-	r.board.wire(r.patch, r.compiler.Handle, 0)
+	r.board.wire(r.patch, r.compiler.Handle, r.board.clock(0))
 	r.dirty = true
 	if r.Rewired != nil {
 		r.Rewired()
 	}
 	return nil
+}
+
+// forget drops what was known of modules that are in the patch no more, and
+// of gates that claims held.
+func (r *Rack) forget(old *instrument.Patch) {
+	now, was := claims(r.patch), claims(old)
+	for i := range old.Modules {
+		id := old.Modules[i].ID
+		m, s := r.patch.Module(id), old.Modules[i].Spec()
+		if m == nil {
+			for _, j := range s.Inputs {
+				a := AddressOf(id, j.Name)
+				delete(r.inputs, a)
+				delete(r.gates, a)
+				delete(r.unclaimed, a)
+			}
+			if id.Kind() == KindDeployment {
+				delete(r.wishes, id.Name())
+				delete(r.restarts, id.Name())
+			}
+			continue
+		}
+		_, before := was[id]
+		if _, after := now[id]; before && !after {
+			r.unclaimed[AddressOf(id, "lifecycle")] = r.plan
+		}
+	}
 }
 
 // Patch returns the patch that is played; it must not be changed.
@@ -212,10 +252,8 @@ func (r *Rack) Set(a Address, value float64, word string, source string, frame i
 		if word != "" || math.IsNaN(value) || value < -12 || value > 12 {
 			return fmt.Errorf("%s takes −12 … 12 V: %w", a, ErrRange)
 		}
-		for _, c := range r.patch.Cables {
-			if c.To.Module == m.module && c.To.Jack == m.Jack.Name {
-				return fmt.Errorf("%s holds a cable from %s; pull it first: %w", a, c.From, ErrReadOnly)
-			}
+		if c := r.cable(m); c != nil {
+			return fmt.Errorf("%s holds a cable from %s; pull it first: %w", a, c.From, ErrReadOnly)
 		}
 		r.inputs[a] = value
 		r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
@@ -227,7 +265,19 @@ func (r *Rack) Set(a Address, value float64, word string, source string, frame i
 	return nil
 }
 
+// cable returns the cable that an input jack holds, or nil.
+func (r *Rack) cable(m *Member) *instrument.Cable {
+	for i := range r.patch.Cables {
+		if c := &r.patch.Cables[i]; c.To.Module == m.module && c.To.Jack == m.Jack.Name {
+			return c
+		}
+	}
+	return nil
+}
+
 // Value returns what an address reads: a param's position, a word, or volts.
+// Of an input with a cable only the gates that matter to the cluster are
+// known; the others read 0 V.
 func (r *Rack) Value(a Address) (value float64, word string, err error) {
 	m, err := r.Member(a)
 	if err != nil {
@@ -239,8 +289,8 @@ func (r *Rack) Value(a Address) (value float64, word string, err error) {
 	case MemberParam:
 		return r.patch.Module(m.module).Value(m.Param.Name), "", nil
 	case MemberInput:
-		if r.gates[a] {
-			return instrument.GateVolts, "", nil
+		if r.cable(m) != nil {
+			return float64(gateVolts(r.gates[a])), "", nil
 		}
 		if v, ok := r.inputs[a]; ok {
 			return v, "", nil
@@ -269,16 +319,78 @@ func (r *Rack) Fade(in bool) {
 	r.send(instrument.Event{Kind: k})
 }
 
-// Panic silences every module and lowers every gate at once; levels that the
-// cluster holds come back with the next change of its state.
-func (r *Rack) Panic() { r.send(instrument.Event{Kind: instrument.EventPanic}) }
+// Panic silences every module and lowers every gate at once. The API Server's
+// sync comes back at once, because without it there would be an alarm; all
+// else that the cluster holds up, its voices above all, comes back with the
+// next change of its state or of a wish (a heartbeat is none), or with Show.
+// A bare pod that a hand's gate held up goes, as the gate does; one whose gate
+// comes by a cable lives as long as that is high.
+func (r *Rack) Panic() {
+	r.send(instrument.Event{Kind: instrument.EventPanic})
+	for i := range r.members {
+		m := &r.members[i]
+		if m.Kind != MemberInput {
+			continue
+		}
+		switch m.Jack.Kind {
+		case instrument.Gate, instrument.Trigger, instrument.Presence:
+			if v, ok := r.inputs[m.Address]; ok {
+				delete(r.inputs, m.Address)
+				if v != float64(m.Jack.Normal) {
+					r.changed(m.Address, float64(m.Jack.Normal), "", "")
+				}
+			}
+		}
+	}
+	r.board.panicked()
+}
+
+// Show brings back after a Panic what the cluster holds up.
+func (r *Rack) Show() {
+	r.due = r.meters.Frame
+	r.board.showAll(r.board.clock(0))
+	r.due = 0
+}
 
 // send queues an event for the engine. What finds no room waits its turn, so
 // that no falling gate is lost.
 func (r *Rack) send(e instrument.Event) {
+	if e.Frame <= r.due {
+		e.Frame = 0 // at once is not late
+	}
+	if len(r.backlog) >= backlogSize {
+		r.thin()
+	}
 	if len(r.backlog) > 0 || !r.Engine.Inbox.Push(e) {
 		r.backlog = append(r.backlog, e)
 	}
+}
+
+// backlogSize is how much waits for an engine that does not render before it
+// is thinned: at 500 transitions a second, half a minute.
+const backlogSize = 1 << 17
+
+// thin keeps, of what waits, the last value of each jack and knob, in order.
+// Triggers of a time that nobody heard are left out.
+func (r *Rack) thin() {
+	type key struct {
+		kind           instrument.EventKind
+		module         uint32
+		index, channel uint8
+	}
+	seen := map[key]bool{}
+	kept := len(r.backlog)
+	for i := len(r.backlog) - 1; i >= 0; i-- {
+		e := r.backlog[i]
+		k := key{e.Kind, e.Module, e.Index, e.Channel}
+		if e.Kind == instrument.EventPulse || seen[k] {
+			continue
+		}
+		seen[k] = true
+		kept--
+		r.backlog[kept] = e
+	}
+	r.backlog = slices.Delete(r.backlog, 0, kept)
 }
 
 // Pump moves what waits between the engine and the control side; call it a
@@ -289,6 +401,11 @@ func (r *Rack) Pump(frame int64) {
 		n++
 	}
 	r.backlog = slices.Delete(r.backlog, 0, n)
+	// The report before the edges: what it says is settled has told its edges.
+	m, fresh := r.Engine.Meters.Load()
+	if fresh {
+		r.meters = *m
+	}
 	var e instrument.Event
 	for r.Engine.Outbox.Pop(&e) {
 		id, ok := r.byHandle[e.Module]
@@ -297,13 +414,22 @@ func (r *Rack) Pump(frame int64) {
 		}
 		switch e.Kind {
 		case instrument.EventWish:
+			// The knob has moved; all that it shows is due already.
+			r.due = e.Frame
 			r.wish(id.Name(), int(e.Value), e.Frame)
+			r.due = 0
 		case instrument.EventGate:
 			r.gate(id, int(e.Index), e.Value > 0)
 		}
 	}
-	if m, fresh := r.Engine.Meters.Load(); fresh {
-		r.meters = *m
+	for a, plan := range r.unclaimed {
+		if r.meters.Settled >= plan {
+			delete(r.unclaimed, a)
+			r.dirty = true
+		}
+	}
+	// A report on another plan has its jacks in another order.
+	if fresh && m.Generation == r.plan {
 		for i := range r.members {
 			mb := &r.members[i]
 			if mb.Kind != MemberOutput || mb.meter >= len(m.Volts) {
@@ -351,16 +477,28 @@ func (r *Rack) gate(id instrument.ModuleID, input int, high bool) {
 }
 
 // Topology returns the topology that the cluster should hold, and whether it
-// differs from the one that the last call returned.
+// differs from the one that the last call returned. It is shared and must not
+// be changed.
 func (r *Rack) Topology() (Topology, bool) {
-	changed := r.dirty
-	if changed {
-		r.generation++
-		r.dirty = false
+	if !r.dirty {
+		return r.topology, false
 	}
-	t := topologyOf(r.patch, r.wishes, r.restarts, r.gates)
-	t.Generation, t.Namespace, t.Scene = r.generation, r.cfg.Namespace, r.cfg.Scene
-	return t, changed
+	r.dirty = false
+	gates := r.gates
+	if len(r.unclaimed) > 0 {
+		gates = maps.Clone(gates)
+		for a := range r.unclaimed {
+			delete(gates, a)
+		}
+	}
+	t := topologyOf(r.patch, r.wishes, r.restarts, gates)
+	t.Generation, t.Namespace, t.Scene = r.topology.Generation, r.cfg.Namespace, r.cfg.Scene
+	if reflect.DeepEqual(t, r.topology) {
+		return r.topology, false
+	}
+	t.Generation++
+	r.topology = t
+	return t, true
 }
 
 // Meters returns the engine's last report; it is good until the next Pump.
@@ -370,8 +508,8 @@ func (r *Rack) Meters() *instrument.Meters { return &r.meters }
 func (r *Rack) Cluster() ClusterState {
 	b := r.board
 	s := ClusterState{Reachable: b.reachable, Synced: b.synced, Revision: b.revision, CommitLatency: b.latency, ReconcileLatency: b.reconcile}
-	for name, d := range b.deployments {
-		if len(b.panels[KindDeployment+"/"+name]) > 0 {
+	for _, d := range b.deployments {
+		if len(d.refs) > 0 {
 			s.Ready += d.readyPods()
 			s.Desired += d.target()
 		}
