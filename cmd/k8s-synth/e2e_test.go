@@ -762,6 +762,12 @@ func TestEndToEndOutage(t *testing.T) {
 			t.Fatal(err)
 		}
 		away := s.wait(5*time.Second, "word that the API does not answer", func(p *playStatus) bool { return !p.Cluster.Synced })
+		if line := away.line(); !strings.Contains(line, "no answer") && !strings.Contains(line, "boot: ") {
+			t.Errorf("%s away, and the status line says %s", x.name, line)
+		}
+		if x.name == "k8s-synth-kube" && !strings.Contains(away.line(), "no answer") {
+			t.Errorf("the observer is away, the control plane is not; the status line says %s", away.line())
+		}
 		s.replicas(x.replicas)
 		s.wait(5*time.Second, "wish", func(p *playStatus) bool { return p.Cluster.Desired == x.replicas })
 		back := s.waitReady(60*time.Second, x.replicas)

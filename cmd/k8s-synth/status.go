@@ -85,7 +85,7 @@ func (s *playStatus) line() string {
 		cluster = "converged"
 	case s.Cluster.Synced:
 		cluster = "converging"
-	case s.Cluster.Boot == "":
+	case !s.booting():
 		cluster = "no answer"
 	}
 	sound := fmt.Sprintf("%s %d Hz", s.Audio.Backend, s.Audio.Rate)
@@ -227,6 +227,12 @@ func statusCommand() *cobra.Command {
 	return c
 }
 
+// booting tells whether the control plane is on its way up. One that was up
+// and is not heard of any more is no longer booting.
+func (s *playStatus) booting() bool {
+	return !s.Cluster.Synced && s.Cluster.Boot != "" && s.Cluster.Boot != mapping.BootReady
+}
+
 func (s *playStatus) print(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(name, format string, a ...any) { fmt.Fprintf(t, "%s\t%s\n", name, fmt.Sprintf(format, a...)) }
@@ -234,7 +240,7 @@ func (s *playStatus) print(w io.Writer) {
 	state := "no answer"
 	if s.Cluster.Synced {
 		state = "in sync"
-	} else if s.Cluster.Boot != "" {
+	} else if s.booting() {
 		state = "booting: " + s.Cluster.Boot
 	}
 	row("cluster", "%s, pods %d of %d ready, %d nodes, revision %d", state, s.Cluster.Ready, s.Cluster.Desired, s.Cluster.Nodes, s.Cluster.Revision)
