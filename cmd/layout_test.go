@@ -225,7 +225,7 @@ func TestTopLevel(t *testing.T) {
 	allowed := []string{
 		"cmd", "instrument", "dsp", "mapping", "kube", "hardware", "scenes",
 		".git", ".github", ".gitignore", ".gitattributes", ".ci", ".cache", "bin",
-		"LICENSE", "NOTICE", "README.md", "Makefile", "go.mod", "go.sum",
+		"LICENSE", "NOTICE", "README.md", "CHANGELOG.md", "Makefile", "go.mod", "go.sum",
 	}
 	entries, err := os.ReadDir(root)
 	if err != nil {

@@ -182,6 +182,11 @@ func (o *Oscillator) SetPhase(cycles float64) {
 	o.started = false
 }
 
+// Phase is the present phase in cycles, 0…1.
+//
+// Audio thread.
+func (o *Oscillator) Phase() float32 { return float32(o.phase) * (1.0 / (1 << 32)) }
+
 // SetPulseWidth sets the share of a cycle in which the pulse is high, bounded
 // to 0.01…0.99 so that it never falls silent.
 //

@@ -29,6 +29,9 @@ const (
 	breathFade    = 0.06 // time constant of its coming and going
 	airLevel      = 0.10 // of the noise that tension brings to a sounding voice
 
+	restPhase   = 0.05 // cycles between the two oscillators at rest: cancels no harmonic below the tenth
+	lockSeconds = 0.1  // time constant of getting there
+
 	levelFloor = 1e-5 // amplitude below which a voice is silent, −100 dB
 
 	vibratoHertz = 5.3
@@ -118,8 +121,7 @@ func (v *podVoice) Init(sampleRate float64, seed uint64) {
 	for i := range v.osc {
 		v.osc[i].Init(sampleRate)
 	}
-	// A fixed angle between the two saws that cancels no harmonic below the tenth.
-	v.osc[1].SetPhase(0.05)
+	v.osc[1].SetPhase(restPhase)
 	v.filter.Init(sampleRate)
 	v.air.Init(sampleRate)
 	v.air.SetQ(9)
@@ -260,6 +262,13 @@ func (v *podVoice) control() {
 		// A step of a third of a millisecond is a hundredth of a cent at the
 		// fastest: no ear hears it.
 		v.hz[i] = dsp.VoltsToHertz(pitch + p*(1.0/1200))
+	}
+	// At rest the two are pulled into one angle; left at the one in which
+	// tension happened to leave them, they might cancel for as long as it rests.
+	if strain < 0.05 {
+		apart := v.osc[1].Phase() - v.osc[0].Phase() - restPhase
+		apart -= float32(math.Floor(float64(apart) + 0.5))
+		v.hz[1] -= apart * (1 - 20*strain) * (1 / lockSeconds)
 	}
 	base := dsp.VoltsToHertz(v.in.pitch)
 	open := closedRatio + v.bright*(dsp.Exp2(v.shape.bright+0.12*v.in.load)-closedRatio)

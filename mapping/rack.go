@@ -124,7 +124,7 @@ func (r *Rack) Load(p *instrument.Patch) error {
 			}
 		}
 		if m.ID.Kind() == KindDeployment {
-			if _, ok := r.wishes[m.ID.Name()]; !ok {
+			if _, ok := r.wishes[m.ID.Name()]; !ok || !r.driven(m.ID.Name()) {
 				r.wish(m.ID.Name(), int(m.Value("replicas")), 0)
 			}
 		}
@@ -256,10 +256,22 @@ func (r *Rack) Set(a Address, value float64, word string, source string, frame i
 			return fmt.Errorf("%s holds a cable from %s; pull it first: %w", a, c.From, ErrReadOnly)
 		}
 		r.inputs[a] = value
+		if name := m.module.Name(); m.module.Kind() == KindDeployment && m.Jack.Name == "replicas_cv" && !r.driven(name) {
+			r.wish(name, int(r.patch.Module(m.module).Value("replicas")), frame)
+		}
 		r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
 	}
 	if m.Param != nil && m.Param.Cluster {
-		r.dirty = true
+		if name := m.module.Name(); m.module.Kind() == KindDeployment && m.Param.Name == "replicas" {
+			// With a CV the engine says what the two come to. Without, the knob
+			// is the wish, and the cluster hears of it at once, not a constant
+			// latency later.
+			if !r.driven(name) {
+				r.wish(name, int(value), frame)
+			}
+		} else {
+			r.dirty = true
+		}
 	}
 	r.changed(a, value, word, source)
 	return nil
@@ -446,6 +458,15 @@ func (r *Rack) Pump(frame int64) {
 		r.nextTick = frame + int64(r.cfg.SampleRate/20)
 		r.board.tick(frame)
 	}
+}
+
+// driven tells whether a CV adds to the replicas knob of a Deployment.
+func (r *Rack) driven(name string) bool {
+	to := instrument.JackRef{Module: instrument.ModuleID(KindDeployment + "/" + name), Jack: "replicas_cv"}
+	if r.inputs[AddressOf(to.Module, to.Jack)] != 0 {
+		return true
+	}
+	return slices.ContainsFunc(r.patch.Cables, func(c instrument.Cable) bool { return c.To == to })
 }
 
 // wish takes what knob and CV of a Deployment came to.
