@@ -426,6 +426,9 @@ func (r *Rack) Pump(frame int64) {
 		}
 		switch e.Kind {
 		case instrument.EventWish:
+			if !r.driven(id.Name()) {
+				continue // Set has told of it, and may have told of a newer one since
+			}
 			// The knob has moved; all that it shows is due already.
 			r.due = e.Frame
 			r.wish(id.Name(), int(e.Value), e.Frame)
@@ -475,7 +478,11 @@ func (r *Rack) wish(name string, n int, frame int64) {
 		return
 	}
 	r.wishes[name] = n
-	r.board.wished(name, n, frame)
+	// What is due already is at once, not late.
+	due := r.due
+	r.due = max(due, r.meters.Frame)
+	r.board.wished(name, n, max(frame, r.meters.Frame))
+	r.due = due
 	r.dirty = true
 }
 
