@@ -102,8 +102,8 @@ type Transition struct {
 	Quiet bool `json:"quiet,omitempty"`
 }
 
-// Lifecycle sets how long simulated pods take, in seconds. Zero values take
-// the simulator's defaults.
+// Lifecycle sets how long simulated pods take, in seconds; 0 is at once. Where
+// there is none, pods take the simulator's defaults.
 type Lifecycle struct {
 	Start  float64 `json:"start,omitempty"`  // from scheduled to running
 	Ready  float64 `json:"ready,omitempty"`  // from running to ready
@@ -130,21 +130,21 @@ type Topology struct {
 
 // TopologyDeployment is one Deployment module.
 type TopologyDeployment struct {
-	Name           string    `json:"name"`
-	Replicas       int       `json:"replicas"`
-	Image          string    `json:"image"`
-	Strategy       string    `json:"strategy,omitempty"` // RollingUpdate (default) or Recreate
-	MaxSurge       int       `json:"maxSurge,omitempty"`
-	MaxUnavailable int       `json:"maxUnavailable,omitempty"`
-	Restarts       int       `json:"restarts,omitempty"` // counts asked rollouts; a new value restarts the pods
-	Lifecycle      Lifecycle `json:"lifecycle,omitzero"`
+	Name           string     `json:"name"`
+	Replicas       int        `json:"replicas"`
+	Image          string     `json:"image"`
+	Strategy       string     `json:"strategy,omitempty"` // RollingUpdate (default) or Recreate
+	MaxSurge       int        `json:"maxSurge,omitempty"`
+	MaxUnavailable int        `json:"maxUnavailable,omitempty"`
+	Restarts       int        `json:"restarts,omitempty"` // counts asked rollouts; a new value restarts the pods
+	Lifecycle      *Lifecycle `json:"lifecycle,omitempty"`
 }
 
 // TopologyPod is one bare pod, which exists as long as it is listed.
 type TopologyPod struct {
-	Name      string    `json:"name"`
-	Image     string    `json:"image"`
-	Lifecycle Lifecycle `json:"lifecycle,omitzero"`
+	Name      string     `json:"name"`
+	Image     string     `json:"image"`
+	Lifecycle *Lifecycle `json:"lifecycle,omitempty"`
 }
 
 // TopologyCable is one cable between two Kubernetes modules, each end

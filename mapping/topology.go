@@ -13,7 +13,7 @@ func topologyOf(p *instrument.Patch, wishes, restarts map[string]int, gates map[
 	claimed := claims(p)
 	for i := range p.Modules {
 		m := &p.Modules[i]
-		life := Lifecycle{Start: m.Value("start_delay"), Ready: m.Value("ready_delay"), Stop: m.Value("stop_delay"), Jitter: m.Value("delay_jitter")}
+		life := &Lifecycle{Start: m.Value("start_delay"), Ready: m.Value("ready_delay"), Stop: m.Value("stop_delay"), Jitter: m.Value("delay_jitter")}
 		switch m.ID.Kind() {
 		case KindDeployment:
 			d := TopologyDeployment{

@@ -291,10 +291,10 @@ func (r *rig) send(m mapping.Message) {
 func (r *rig) topology(replicas int, pods ...string) mapping.Topology {
 	r.generation++
 	t := mapping.Topology{Version: mapping.TopologyVersion, Generation: r.generation, Namespace: namespace, Deployments: []mapping.TopologyDeployment{{
-		Name: "web", Replicas: replicas, Image: "k8s-synth/voice", Lifecycle: mapping.Lifecycle{Start: 0.1, Ready: 0.1, Stop: 0.1},
+		Name: "web", Replicas: replicas, Image: "k8s-synth/voice", Lifecycle: &mapping.Lifecycle{Start: 0.1, Ready: 0.1, Stop: 0.1},
 	}}}
 	for _, name := range pods {
-		t.Pods = append(t.Pods, mapping.TopologyPod{Name: name, Image: "k8s-synth/voice", Lifecycle: mapping.Lifecycle{Start: 0.1, Ready: 0.1, Stop: 0.1}})
+		t.Pods = append(t.Pods, mapping.TopologyPod{Name: name, Image: "k8s-synth/voice", Lifecycle: &mapping.Lifecycle{Start: 0.1, Ready: 0.1, Stop: 0.1}})
 	}
 	return t
 }

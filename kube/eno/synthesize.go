@@ -138,16 +138,10 @@ func moduleLabels(kind, name string) map[string]string {
 	return map[string]string{ManagedByLabel: ManagedBy, ModuleLabel: kind + "." + name}
 }
 
-// lifecycle returns nil where every duration is the simulator's default.
-func lifecycle(l mapping.Lifecycle) map[string]string {
-	var out map[string]string
-	for key, value := range map[string]float64{StartAnnotation: l.Start, ReadyAnnotation: l.Ready, StopAnnotation: l.Stop, JitterAnnotation: l.Jitter} {
-		if value > 0 {
-			if out == nil {
-				out = map[string]string{}
-			}
-			out[key] = seconds(value)
-		}
+// lifecycle returns nil where pods take the simulator's default times.
+func lifecycle(l *mapping.Lifecycle) map[string]string {
+	if l == nil {
+		return nil
 	}
-	return out
+	return map[string]string{StartAnnotation: seconds(l.Start), ReadyAnnotation: seconds(l.Ready), StopAnnotation: seconds(l.Stop), JitterAnnotation: seconds(l.Jitter)}
 }

@@ -49,9 +49,9 @@ func TestValidate(t *testing.T) {
 		{"surge", func(t *mapping.Topology) { t.Deployments[0].MaxSurge = 17 }, "deployments[0].maxSurge: 17"},
 		{"unavailable", func(t *mapping.Topology) { t.Deployments[0].MaxUnavailable = -1 }, "deployments[0].maxUnavailable: -1"},
 		{"restarts", func(t *mapping.Topology) { t.Deployments[0].Restarts = -1 }, "deployments[0].restarts: -1"},
-		{"start", func(t *mapping.Topology) { t.Deployments[0].Lifecycle.Start = -1 }, "deployments[0].lifecycle.start: -1"},
-		{"not a number", func(t *mapping.Topology) { t.Pods[0].Lifecycle.Jitter = math.NaN() }, "pods[0].lifecycle.jitter: NaN"},
-		{"hours", func(t *mapping.Topology) { t.Pods[0].Lifecycle.Stop = 1e9 }, "pods[0].lifecycle.stop: 1e+09"},
+		{"start", func(t *mapping.Topology) { t.Deployments[0].Lifecycle = &mapping.Lifecycle{Start: -1} }, "deployments[0].lifecycle.start: -1"},
+		{"not a number", func(t *mapping.Topology) { t.Pods[0].Lifecycle = &mapping.Lifecycle{Jitter: math.NaN()} }, "pods[0].lifecycle.jitter: NaN"},
+		{"hours", func(t *mapping.Topology) { t.Pods[0].Lifecycle = &mapping.Lifecycle{Stop: 1e9} }, "pods[0].lifecycle.stop: 1e+09"},
 		{"cable", func(t *mapping.Topology) { t.Cables[0].To = "pod/first" }, `cables[0].to: "pod/first" is not kind/name/jack`},
 		{"cable from nowhere", func(t *mapping.Topology) { t.Cables[0].From = "deployment/gone/claim 1" }, `cables[0].from: there is no deployment "gone"`},
 	} {

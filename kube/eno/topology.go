@@ -112,7 +112,10 @@ func Validate(t mapping.Topology) error {
 		}
 		seen[value] = strings.TrimSuffix(place, ".name")
 	}
-	lifecycle := func(place string, l mapping.Lifecycle) {
+	lifecycle := func(place string, l *mapping.Lifecycle) {
+		if l == nil {
+			return
+		}
 		for _, d := range []struct {
 			field   string
 			seconds float64
