@@ -5,76 +5,122 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/term"
 )
 
+const (
+	// consoleLines is how much waits for a terminal that takes nothing (Ctrl-S,
+	// a connection that hangs) before it is left out: the music must not wait.
+	consoleLines = 1024
+	// consoleEnd is how long the last lines may take at the end.
+	consoleEnd = time.Second
+	// longestLine bounds a line that does not end.
+	longestLine = 64 << 10
+)
+
 // console is standard error, shared by the log, the neighbours' logs and one
-// live line that stays below them.
+// live line that stays below them. Its methods never wait and never fail.
 type console struct {
-	mu   sync.Mutex
-	w    io.Writer
-	live bool // it is a terminal, and the line can be redrawn
-	line string
-	open bool // the cursor stands behind the live line
+	f       *os.File
+	live    bool // it is a terminal, and the line can be redrawn
+	lines   chan []byte
+	line    atomic.Pointer[string] // the live line
+	redraw  chan struct{}
+	ending  chan struct{}
+	ended   chan struct{}
+	endOnce sync.Once
 }
 
 func newConsole(f *os.File) *console {
-	return &console{w: f, live: term.IsTerminal(int(f.Fd()))}
+	c := &console{f: f, live: term.IsTerminal(int(f.Fd())), lines: make(chan []byte, consoleLines),
+		redraw: make(chan struct{}, 1), ending: make(chan struct{}), ended: make(chan struct{})}
+	go c.run()
+	return c
 }
 
 const eraseLine = "\r\x1b[K"
 
 // Write prints whole lines above the live line. Several writers may use it at
-// once; one that ends in the middle of a line is completed by its next write,
-// so each needs a lineWriter of its own.
+// once; one that may end in the middle of a line needs a lineWriter of its own.
 func (c *console) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open {
-		_, _ = io.WriteString(c.w, eraseLine)
-		c.open = false
+	select {
+	case c.lines <- bytes.Clone(p):
+	default:
 	}
-	n, err := c.w.Write(p)
-	c.redraw()
-	return n, err
+	return len(p), nil
 }
 
 // status sets the live line.
 func (c *console) status(line string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.live || line == c.line {
+	if old := c.line.Swap(&line); !c.live || old != nil && *old == line {
 		return
 	}
-	c.line = line
-	c.redraw()
+	select {
+	case c.redraw <- struct{}{}:
+	default:
+	}
 }
 
-// end leaves the live line standing and begins a new one.
+// end prints what waits and leaves the live line standing.
 func (c *console) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.open {
-		_, _ = io.WriteString(c.w, "\n")
-		c.open, c.line = false, ""
+	c.endOnce.Do(func() { close(c.ending) })
+	select {
+	case <-c.ended:
+	case <-time.After(consoleEnd):
 	}
 }
 
-func (c *console) redraw() {
-	if !c.live || c.line == "" {
-		return
+// run writes. What cannot be written is lost, whatever the reason: there is
+// nowhere else to tell it.
+func (c *console) run() {
+	defer close(c.ended)
+	open := false // the cursor stands behind the live line
+	write := func(p []byte) {
+		if open {
+			_, _ = io.WriteString(c.f, eraseLine)
+			open = false
+		}
+		_, _ = c.f.Write(p)
 	}
-	line := c.line
-	if w, _, err := term.GetSize(int(os.Stderr.Fd())); err == nil && w > 1 {
-		r := []rune(line)
-		line = string(r[:min(len(r), w-1)])
+	draw := func() {
+		line := c.line.Load()
+		if !c.live || line == nil || *line == "" {
+			return
+		}
+		r := []rune(*line)
+		if w, _, err := term.GetSize(int(c.f.Fd())); err == nil && w > 1 {
+			r = r[:min(len(r), w-1)]
+		}
+		_, _ = io.WriteString(c.f, eraseLine+string(r))
+		open = true
 	}
-	_, _ = io.WriteString(c.w, eraseLine+line)
-	c.open = true
+	for {
+		select {
+		case p := <-c.lines:
+			write(p)
+			if len(c.lines) == 0 {
+				draw()
+			}
+		case <-c.redraw:
+			draw()
+		case <-c.ending:
+			for len(c.lines) > 0 {
+				write(<-c.lines)
+				draw()
+			}
+			if open {
+				_, _ = io.WriteString(c.f, "\n")
+			}
+			return
+		}
+	}
 }
 
-// lineWriter passes whole lines on to the console.
+// lineWriter passes whole lines on to the console. It never fails: a process
+// whose log cannot be written must not lose its standard error, and its life.
 type lineWriter struct {
 	c    *console
 	part []byte
@@ -84,9 +130,13 @@ func (l *lineWriter) Write(p []byte) (int, error) {
 	l.part = append(l.part, p...)
 	i := bytes.LastIndexByte(l.part, '\n')
 	if i < 0 {
-		return len(p), nil
+		if len(l.part) <= longestLine {
+			return len(p), nil
+		}
+		l.part = append(l.part, '\n')
+		i = len(l.part) - 1
 	}
-	_, err := l.c.Write(l.part[:i+1])
+	_, _ = l.c.Write(l.part[:i+1])
 	l.part = append(l.part[:0], l.part[i+1:]...)
-	return len(p), err
+	return len(p), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -59,9 +60,11 @@ Every param and jack has an OSC address:
 			if o.device.Backend == "" && o.device.Device == "null" {
 				o.device.Backend, o.device.Device = "null", ""
 			}
-			if _, err := o.device.ApplyDefaults(); err != nil {
+			device, err := o.device.ApplyDefaults()
+			if err != nil {
 				return usageError{err}
 			}
+			o.device = device
 			switch {
 			case o.length < 0:
 				return usageError{fmt.Errorf("--for is a length of time such as 30s, or 0 for no end, got %s", o.length)}
@@ -145,9 +148,11 @@ type player struct {
 	firstSound  time.Duration
 	kubeconfig  string
 	clusterDir  string
+	throwAway   func() // removes an ephemeral clusterDir; nil without one
 	turns       chan turn
 	transitions chan mapping.Transition
 	calls       chan func()
+	ended       chan struct{} // closed when loop has returned: nothing is taken any more
 	problems    map[string]time.Time
 	told        string // the last logged status
 	toldAt      time.Time
@@ -163,7 +168,7 @@ const (
 func play(ctx context.Context, o playOptions) (err error) {
 	p := &player{o: o, console: newConsole(os.Stderr), began: time.Now(),
 		turns: make(chan turn, 4096), transitions: make(chan mapping.Transition, 4096), calls: make(chan func(), 16),
-		problems: map[string]time.Time{}}
+		ended: make(chan struct{}), problems: map[string]time.Time{}}
 	level := slog.LevelInfo
 	if o.verbose {
 		level = slog.LevelDebug
@@ -190,11 +195,13 @@ func play(ctx context.Context, o playOptions) (err error) {
 		return err
 	}
 	defer p.status.close()
+	defer func() {
+		if p.throwAway != nil {
+			p.throwAway()
+		}
+	}()
 	if err := p.findCluster(dir); err != nil {
 		return err
-	}
-	if p.o.ephemeral && p.clusterDir != "" {
-		defer os.RemoveAll(p.clusterDir)
 	}
 
 	p.rack = mapping.NewRack(mapping.Config{
@@ -259,6 +266,7 @@ func play(ctx context.Context, o playOptions) (err error) {
 	}
 	notifySystemd("READY=1")
 	p.loop(ctx)
+	close(p.ended)
 	notifySystemd("STOPPING=1")
 	p.log.Info("fading out; ending what was started")
 	p.rack.Fade(false)
@@ -306,10 +314,8 @@ func (p *player) findCluster(dir string) (err error) {
 		}
 		p.clusterDir = filepath.Join(dir, "cluster")
 		if p.o.ephemeral {
-			// Thrown away by this process, and not by the cluster's own: it
-			// must outlive a crash of that one.
-			if p.clusterDir, err = os.MkdirTemp("", "k8s-synth-"); err != nil {
-				return fmt.Errorf("ephemeral state: %w", err)
+			if p.clusterDir, p.throwAway, err = makeEphemeral(); err != nil {
+				return err
 			}
 		}
 		state, err := paths.New(p.clusterDir)
@@ -349,7 +355,10 @@ func (p *player) received(m mapping.Message) {
 		p.call(func() {
 			// The same trouble, again and again, is told once in ten seconds.
 			key := m.Problem.Where + m.Problem.Text
-			if time.Since(p.problems[key]) > 10*time.Second {
+			old := func(_ string, told time.Time) bool { return time.Since(told) > 10*time.Second }
+			if told, ok := p.problems[key]; !ok || old(key, told) {
+				// Texts hold names and times, so that there is no end of them.
+				maps.DeleteFunc(p.problems, old)
 				p.problems[key] = time.Now()
 				p.log.Warn("the cluster", "where", m.Problem.Where, "problem", m.Problem.Text)
 			}
@@ -357,7 +366,12 @@ func (p *player) received(m mapping.Message) {
 	}
 }
 
-func (p *player) transition(t mapping.Transition) { p.transitions <- t }
+func (p *player) transition(t mapping.Transition) {
+	select {
+	case p.transitions <- t:
+	case <-p.ended:
+	}
+}
 
 // turn takes a change from a surface; it never blocks.
 func (p *player) turn(t turn) error {
@@ -370,19 +384,28 @@ func (p *player) turn(t turn) error {
 }
 
 // call runs f on the control goroutine.
-func (p *player) call(f func()) { p.calls <- f }
+func (p *player) call(f func()) {
+	select {
+	case p.calls <- f:
+	case <-p.ended:
+	}
+}
 
 // ask runs f on the control goroutine and waits for it, at most a second.
 func (p *player) ask(f func()) bool {
 	done := make(chan struct{})
 	select {
 	case p.calls <- func() { f(); close(done) }:
+	case <-p.ended:
+		return false
 	case <-time.After(time.Second):
 		return false
 	}
 	select {
 	case <-done:
 		return true
+	case <-p.ended:
+		return false
 	case <-time.After(time.Second):
 		return false
 	}
@@ -449,11 +472,12 @@ func (p *player) apply(t turn) {
 		p.log.Warn("panic", "by", t.source)
 		return
 	}
-	if p.take != nil {
-		p.take.turn(t)
-	}
 	if err := p.rack.Set(t.address, t.value, t.word, t.source, p.present(t.at)); err != nil {
 		p.log.Warn("osc", "err", err, "from", t.source)
+		return
+	}
+	if p.take != nil {
+		p.take.turn(t)
 	}
 }
 

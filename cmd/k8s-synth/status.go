@@ -120,10 +120,7 @@ func (p *player) showStatus() {
 }
 
 // statusServer answers on a local socket that only the user can open.
-type statusServer struct {
-	path string
-	srv  *http.Server
-}
+type statusServer struct{ srv *http.Server }
 
 func socketPath(dir string) string { return filepath.Join(dir, "play.sock") }
 
@@ -150,22 +147,21 @@ func listenStatus(dir string, p *player) (*statusServer, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		var s playStatus
-		if p.device == nil || !p.ask(func() { s = p.gather() }) {
+		if !p.ask(func() { s = p.gather() }) {
 			http.Error(w, "the instrument is starting or ending", http.StatusServiceUnavailable)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s)
 	})
-	st := &statusServer{path: path, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
+	st := &statusServer{srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
 	go func() { _ = st.srv.Serve(l) }()
 	return st, nil
 }
 
-func (s *statusServer) close() {
-	_ = s.srv.Close()
-	_ = os.Remove(s.path)
-}
+// close also removes the socket, as its listener's end does: a second removal
+// could take that of a successor.
+func (s *statusServer) close() { _ = s.srv.Close() }
 
 // errNotPlaying says that nothing answers on the socket.
 var errNotPlaying = errors.New("no k8s-synth plays here; start one with \"k8s-synth play\"")
