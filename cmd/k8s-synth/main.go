@@ -30,8 +30,24 @@ const (
 type usageError struct{ error }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup means it
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
+	// An orderly end may take seconds; a second interrupt is from somebody who
+	// does not want to wait. The neighbours see the end of their input.
+	context.AfterFunc(ctx, func() {
+		again := make(chan os.Signal, 1)
+		signal.Notify(again, os.Interrupt)
+		<-again
+		os.Exit(exitFailure)
+	})
+	// When the program behind a pipe dies ("play 2>&1 | tee log", then
+	// Ctrl-C), a write fails; it must not kill the instrument in its fade.
+	// Caught and not ignored, because children would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
@@ -42,10 +58,6 @@ func run(ctx context.Context, args []string) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
-	}
-	var forwarded *exitStatus
-	if errors.As(err, &forwarded) {
-		return forwarded.code
 	}
 	fmt.Fprintf(os.Stderr, "k8s-synth: %v\n", err)
 	var usage usageError

@@ -41,7 +41,6 @@ type neighbour struct {
 	pid      int
 	starts   int
 	wake     chan struct{}
-	done     chan struct{}
 }
 
 const (
@@ -63,6 +62,10 @@ func siblingProgram(name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("where this program lies: %w", err)
 	}
+	// Where it is installed, the one on the PATH is a link.
+	if real, err := filepath.EvalSymlinks(self); err == nil {
+		self = real
+	}
 	path := filepath.Join(filepath.Dir(self), name)
 	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("%s is not beside %s; build both with \"make build\"", name, self)
@@ -73,9 +76,8 @@ func siblingProgram(name string) (string, error) {
 // run keeps the process alive until ctx ends, and returns when it is gone.
 func (n *neighbour) run(ctx context.Context) {
 	n.mu.Lock()
-	n.wake, n.done = make(chan struct{}, 1), make(chan struct{})
+	n.wake = make(chan struct{}, 1)
 	n.mu.Unlock()
-	defer close(n.done)
 	rest := restFirst
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -209,7 +211,9 @@ func (n *neighbour) read(r io.Reader) error {
 			return nil
 		}
 		if err != nil {
-			// What follows cannot be told apart any more.
+			// What follows cannot be told apart any more, and the process may
+			// live on for days.
+			n.log.Error("what a neighbour says cannot be read; it is not listened to until it is started again", "program", n.name, "err", err)
 			_, _ = io.Copy(io.Discard, r)
 			return err
 		}
@@ -262,11 +266,6 @@ func (n *neighbour) status() neighbourStatus {
 	defer n.mu.Unlock()
 	return neighbourStatus{Name: n.name, PID: n.pid, Starts: n.starts, RSS: residentBytes(n.pid)}
 }
-
-// exitStatus carries the exit code of a program that a command was forwarded to.
-type exitStatus struct{ code int }
-
-func (e *exitStatus) Error() string { return fmt.Sprintf("exit status %d", e.code) }
 
 // forwardCommand makes "k8s-synth NAME …" run the program k8s-synth-NAME, as
 // git does.
