@@ -156,6 +156,9 @@ type player struct {
 	problems    map[string]time.Time
 	told        string // the last logged status
 	toldAt      time.Time
+	cpuAt       time.Time // when cpuSeen and cpuLoad were measured
+	cpuSeen     float64   // seconds
+	cpuLoad     float64   // cores
 }
 
 // What the neighbours take; they would refuse the rest again and again.
@@ -166,7 +169,7 @@ const (
 
 // play opens everything, plays, and closes everything in order.
 func play(ctx context.Context, o playOptions) (err error) {
-	p := &player{o: o, console: newConsole(os.Stderr), began: time.Now(),
+	p := &player{o: o, console: newConsole(os.Stderr), began: time.Now(), cpuAt: time.Now(),
 		turns: make(chan turn, 4096), transitions: make(chan mapping.Transition, 4096), calls: make(chan func(), 16),
 		ended: make(chan struct{}), problems: map[string]time.Time{}}
 	level := slog.LevelInfo

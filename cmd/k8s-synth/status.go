@@ -33,6 +33,7 @@ type playStatus struct {
 	Kubeconfig string               `json:"kubeconfig,omitempty"`
 	FirstSound float64              `json:"firstSoundSeconds"` // after the start; 0 while silent
 	CPU        float64              `json:"cpu"`               // seconds of CPU used by this process
+	CPULoad    float64              `json:"cpuLoad"`           // cores in use lately
 	RSS        int64                `json:"rssBytes,omitempty"`
 	Cluster    mapping.ClusterState `json:"cluster"`
 	Audio      hardware.Stats       `json:"audio"`
@@ -53,9 +54,13 @@ type engineStatus struct {
 // gather reads the status on the control goroutine.
 func (p *player) gather() playStatus {
 	m := p.rack.Meters()
+	cpu := cpuSeconds()
+	if d := time.Since(p.cpuAt).Seconds(); d >= 1 {
+		p.cpuLoad, p.cpuSeen, p.cpuAt = (cpu-p.cpuSeen)/d, cpu, time.Now()
+	}
 	s := playStatus{
 		Version: version, PID: os.Getpid(), Seconds: time.Since(p.began).Seconds(), Scene: p.scene.Name,
-		Kubeconfig: p.kubeconfig, FirstSound: p.firstSound.Seconds(), CPU: cpuSeconds(), RSS: residentBytes(os.Getpid()),
+		Kubeconfig: p.kubeconfig, FirstSound: p.firstSound.Seconds(), CPU: cpu, CPULoad: p.cpuLoad, RSS: residentBytes(os.Getpid()),
 		Cluster: p.rack.Cluster(), Audio: p.device.Stats(),
 		Engine: engineStatus{Frame: m.Frame, Plan: m.Generation, Late: m.Late, Overflow: m.Overflow,
 			Dropped: p.rack.Engine.Outbox.Dropped(), Scrubbed: m.Scrubbed},
@@ -92,8 +97,8 @@ func (s *playStatus) line() string {
 	if s.Audio.Lost {
 		sound = "device lost"
 	}
-	return fmt.Sprintf("%s · %g BPM · pods %d/%d · %s · revision %d · %s · underruns %d · render %.1f %%",
-		s.Scene, s.Tempo, s.Cluster.Ready, s.Cluster.Desired, cluster, s.Cluster.Revision, sound, s.Audio.Underruns, 100*s.Audio.Load)
+	return fmt.Sprintf("%s · %g BPM · pods %d/%d · %s · revision %d · %s · underruns %d · render %.1f %% · CPU %.0f %%",
+		s.Scene, s.Tempo, s.Cluster.Ready, s.Cluster.Desired, cluster, s.Cluster.Revision, sound, s.Audio.Underruns, 100*s.Audio.Load, 100*s.CPULoad)
 }
 
 // quietPeriod is how often the status is logged where there is no terminal.
@@ -116,7 +121,7 @@ func (p *player) showStatus() {
 	p.told, p.toldAt = key, now
 	s := p.gather()
 	p.log.Info("status", "tempo", s.Tempo, "ready", s.Cluster.Ready, "desired", s.Cluster.Desired, "synced", s.Cluster.Synced,
-		"boot", s.Cluster.Boot, "underruns", s.Audio.Underruns, "render", fmt.Sprintf("%.1f%%", 100*s.Audio.Load))
+		"boot", s.Cluster.Boot, "underruns", s.Audio.Underruns, "render", fmt.Sprintf("%.1f%%", 100*s.Audio.Load), "cpu", fmt.Sprintf("%.0f%%", 100*s.CPULoad))
 }
 
 // statusServer answers on a local socket that only the user can open.
@@ -245,7 +250,7 @@ func (s *playStatus) print(w io.Writer) {
 	row("render", "%.1f %% (peak %.1f %%), underruns %d, late events %d, dropped %d", 100*s.Audio.Load, 100*s.Audio.LoadPeak, s.Audio.Underruns, s.Engine.Late, s.Engine.Dropped)
 	row("osc", "%s", s.OSC)
 	row("kubeconfig", "%s", s.Kubeconfig)
-	row("memory", "%s", megabytes(s.RSS))
+	row("memory", "%s, CPU %.0f %%", megabytes(s.RSS), 100*s.CPULoad)
 	for _, n := range s.Neighbours {
 		row(n.Name, "process %d, started %d times, %s", n.PID, n.Starts, megabytes(n.RSS))
 	}
