@@ -27,6 +27,9 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// An instrument that went away is an error of a write, and the end in order;
+	// the signal would be the end at once.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err := command(os.Stdin, os.Stdout, os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "k8s-synth-kube:", err)
 		os.Exit(1)
