@@ -35,7 +35,6 @@ type rig struct {
 	hash  string // of the pods that are told now
 	old   map[string]string
 	hits  map[string][]int64 // frames at which triggers were seen, by etcd module
-	told  []string           // addresses that Changed told, with their source
 }
 
 func cable(from, to string) instrument.Cable {
