@@ -286,6 +286,7 @@ func (d *Device) watch(ctx context.Context) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	var tried, lostAt, second time.Time
+	var failed *recorder // whose failure was told
 	for {
 		select {
 		case <-ctx.Done():
@@ -302,6 +303,11 @@ func (d *Device) watch(ctx context.Context) {
 			st.seen, st.moved = n, now
 		}
 		d.tuneRing(st, now, &second)
+		if r := d.rec; r != nil && r != failed && r.failed() != nil {
+			// StopRecord returns it, but that may be hours away.
+			failed = r
+			d.log.Error("the recording ends here: the rest is not written", "reason", r.failed())
+		}
 		gone := now.Sub(st.moved) > lostAfter || st.ring.stopped() && now.Sub(st.begun) > lostAfter
 		if !d.lost && d.settings.Backend != "null" && gone {
 			lostAt, tried = now, now
@@ -582,7 +588,7 @@ func (d *Device) Close() error {
 	started := d.started
 	d.mu.Unlock()
 	d.cancel()
-	<-d.watched // at most openLimit, when an opening hangs
+	<-d.watched // at most openLimit for each backend that is tried, when all of them hang
 	if started {
 		d.closing.Store(true)
 		select {
