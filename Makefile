@@ -18,7 +18,7 @@ play: build ## build what is missing and play the default scene (first build: mi
 
 test: ## all tests, with all their set-up; what CI runs
 	@.ci/setup test
-	@.ci/build $(PROGRAMS) eno-controller eno-reconciler kubectl staticcheck
+	@$(BUILD_ALL)
 	@.ci/test
 
 build: setup ## build the programs into bin
@@ -27,22 +27,32 @@ build: setup ## build the programs into bin
 setup: ## name and install what the build needs from the system
 	@.ci/setup build
 
+BUILD_ALL = .ci/build $(PROGRAMS) eno-controller eno-reconciler kubectl staticcheck
+
 check: ## vet and lint only
+	@$(BUILD_ALL)
 	@.ci/test check
 
 unit: ## unit, allocation and golden tests only
+	@$(BUILD_ALL)
 	@.ci/test unit
 
 race: ## tests under the race detector only
+	@$(BUILD_ALL)
 	@.ci/test race
 
 e2e: ## end-to-end tests only
+	@$(BUILD_ALL)
 	@.ci/test e2e
 
-proof: build ## long proofs: underruns, storms, soaks; each prints a table
+proof: ## long proofs: underruns, storms, soaks; each prints a table
+	@.ci/setup test
+	@$(BUILD_ALL)
 	@.ci/test proof
 
-bench: build ## benchmarks and comparisons; each prints a table
+bench: ## benchmarks and comparisons; each prints a table
+	@.ci/setup test
+	@$(BUILD_ALL)
 	@.ci/test bench
 
 install: build ## copy the programs to PREFIX/lib/k8s-synth and link k8s-synth into PREFIX/bin (PREFIX=~/.local)

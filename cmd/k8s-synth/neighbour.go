@@ -190,6 +190,10 @@ func (n *neighbour) write(ctx context.Context, w io.WriteCloser, ended <-chan st
 		}
 		for i := range actions {
 			if enc.Encode(mapping.Message{Action: &actions[i]}) != nil {
+				// They wait for the process's next start.
+				n.mu.Lock()
+				n.actions = append(actions[i:], n.actions...)
+				n.mu.Unlock()
 				return
 			}
 		}
