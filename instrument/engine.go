@@ -1,7 +1,6 @@
 package instrument
 
 import (
-	"math"
 	"sync/atomic"
 
 	"github.com/k8s-synth/k8s-synth/dsp"
@@ -542,6 +541,3 @@ func (e *Engine) publish() {
 	}
 	e.Meters.Publish()
 }
-
-// FrameSeconds converts a span in seconds to frames, rounded.
-func FrameSeconds(seconds, sampleRate float64) int64 { return int64(math.Round(seconds * sampleRate)) }
