@@ -148,9 +148,6 @@ func TestAudioThreadImports(t *testing.T) {
 // TestInstrumentLinksNoKubernetes: the heap of the process that makes the
 // sound stays small.
 func TestInstrumentLinksNoKubernetes(t *testing.T) {
-	if _, err := os.Stat("k8s-synth"); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("cmd/k8s-synth is not there yet")
-	}
 	var out, errs bytes.Buffer
 	c := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports,Standard", "./k8s-synth")
 	c.Stdout, c.Stderr = &out, &errs
