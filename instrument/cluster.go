@@ -23,8 +23,18 @@ func rows(name string, j JackSpec) (js []JackSpec) {
 	return js
 }
 
-// pauseImage is the conventional image of a pod that does nothing.
-const pauseImage = "registry.k8s.io/pause:3.10"
+// voiceImage is our own image: it answers requests, and burns the CPU that it
+// is told to. Simulated pods need none.
+const voiceImage = "ghcr.io/k8s-synth/voice:0.1.0"
+
+// podTemplateParams are what every pod that the instrument asks for has.
+func podTemplateParams() []ParamSpec {
+	return []ParamSpec{
+		{Name: "image", Doc: "container image", Text: true, Default: voiceImage, Cluster: true},
+		{Name: "cpu_request", Doc: "CPU that the scheduler sets aside for each pod", Unit: "m", Min: 0, Max: 16000, Value: 100, Whole: true, Cluster: true},
+		{Name: "labels", Doc: "labels of the pods beside ours, such as tier=front,app=web", Text: true, Free: true, Cluster: true},
+	}
+}
 
 // lifecycleParams are the delays of simulated pods. They are part of the pod
 // template, so that turning one rolls the pods out anew.
@@ -41,7 +51,7 @@ func lifecycleParams() []ParamSpec {
 }
 
 func deploymentSpec() *ModuleSpec {
-	s := &ModuleSpec{
+	return &ModuleSpec{
 		Kind: "deployment", Title: "Deployment", HP: 16, Plus12: 60, Minus12: 20,
 		Doc:   "Asks for replicas and shows how many are there. The distance between the two is its error CV.",
 		Bound: "Deployment: spec.replicas, spec.strategy, spec.template; status.readyReplicas, status.observedGeneration; its pods",
@@ -51,16 +61,18 @@ func deploymentSpec() *ModuleSpec {
 			{Name: "strategy", Doc: "how a rollout replaces pods", Choices: []string{"RollingUpdate", "Recreate"}, Cluster: true},
 			{Name: "max_surge", Doc: "pods over the number asked for during a rollout", Min: 0, Max: MaxReplicas, Value: 1, Whole: true, Cluster: true},
 			{Name: "max_unavailable", Doc: "pods that may be missing during a rollout", Min: 0, Max: MaxReplicas, Value: 1, Whole: true, Cluster: true},
-			{Name: "image", Doc: "container image", Text: true, Default: pauseImage, Cluster: true},
-		}, lifecycleParams()...),
+			{Name: "restarts", Doc: "rollouts that were asked for", Min: 0, Max: 1e6, Whole: true, Counter: true, Cluster: true},
+			{Name: "cpu", Doc: "synthetic load, shared among the ready pods", Unit: "m", Min: 0, Max: 16000, PerVolt: 400, Live: true},
+		}, append(podTemplateParams(), lifecycleParams()...)...),
 		Inputs: append([]JackSpec{
-			{Name: "restart", Kind: Trigger, Watch: true, Doc: "rolls all pods out anew"},
+			{Name: "restart", Kind: Trigger, Watch: true, Button: true, Doc: "rolls all pods out anew"},
 		}, rows("ready", JackSpec{Kind: Gate, Watch: true, Doc: "lights row %d: a Pod panel's ready gate, coming home"})...),
 		Outputs: append(rows("claim", JackSpec{Kind: Claim, Doc: "the pod in row %d exists; patched to a Pod's lifecycle, that panel shows it"}), []JackSpec{
 			{Name: "pods", Kind: Pods, Poly: true, Doc: "one gate a pod, high while it exists; its channel is the pod's for life"},
 			{Name: "pending", Kind: Gate, Poly: true, Doc: "one gate a pod, high while it waits for a node or its start"},
 			{Name: "running", Kind: Gate, Poly: true, Doc: "one gate a pod, high while its containers run"},
 			{Name: "ready", Kind: Gate, Poly: true, Doc: "one gate a pod, high while it is ready"},
+			{Name: "load", Kind: CV, Poly: true, Unit: "1 V per 100 m of CPU, up to 10 V", Doc: "how hard each pod works"},
 			{Name: "node", Kind: CV, Poly: true, Unit: "±5 V across the nodes", Doc: "where each pod runs"},
 			{Name: "event", Kind: Trigger, Poly: true, Doc: "something happened to that pod"},
 			{Name: "kind", Kind: CV, Poly: true, Unit: "0.5 V a gesture", Doc: "what happened, beside event"},
@@ -70,7 +82,6 @@ func deploymentSpec() *ModuleSpec {
 			{Name: "settled", Kind: Trigger, Doc: "the last pod turned ready, or the last surplus one went"},
 		}...),
 	}
-	return s
 }
 
 // deployment is a panel that also turns knob and CV into a whole number of
@@ -109,14 +120,17 @@ func podSpec() *ModuleSpec {
 		New:   func() Processor { return &pod{} },
 		Params: append([]ParamSpec{
 			{Name: "tune", Doc: "pitch of its voice from C4", Unit: "semitones", Min: -36, Max: 36, PerVolt: 12},
-			{Name: "image", Doc: "container image of a bare pod", Text: true, Default: pauseImage, Cluster: true},
-		}, lifecycleParams()...),
+			{Name: "cpu", Doc: "synthetic load of the pod", Unit: "m", Min: 0, Max: 4000, PerVolt: 100, Live: true},
+			{Name: "memory", Doc: "memory that the pod holds", Unit: "MiB", Min: 0, Max: 4096, PerVolt: 400, Live: true},
+			{Name: "hold", Doc: "holds a bare pod up without a gate", Choices: switchWords, Cluster: true},
+		}, append(podTemplateParams(), lifecycleParams()...)...),
 		Inputs: []JackSpec{
 			{Name: "lifecycle", Kind: Presence, Watch: true, Doc: "a Deployment's claim, or a gate that holds a bare pod up"},
 			{Name: "request", Kind: Trigger, Doc: "strikes the pod: a drop where it is ready, a dry click where it is not"},
 		},
 		Outputs: []JackSpec{
 			{Name: "ready", Kind: Gate, Doc: "high while the pod is ready"},
+			{Name: "load", Kind: CV, Unit: "1 V per 100 m of CPU, up to 10 V", Doc: "how hard the pod works; patched to a Node, a bare pod runs there"},
 			{Name: "phase", Kind: CV, Unit: "Pending 0, Running 5, Succeeded 10, Failed −5 V", Doc: "the pod's phase"},
 			{Name: "restart", Kind: Trigger, Doc: "a container of it was restarted"},
 			{Name: "exists", Kind: Gate, Doc: "high while the pod exists"},
@@ -138,6 +152,7 @@ type pod struct {
 
 const (
 	podReady = iota
+	podLoad
 	podPhase
 	podRestart
 	podExists
@@ -220,9 +235,10 @@ func etcdSpec() *ModuleSpec {
 			{Name: "tick_pitch", Doc: "pitch of the ticks", Unit: "Hz", Min: 1000, Max: 8000, Value: 4000, Curve: Exponential, PerVolt: 1},
 			{Name: "tick_decay", Doc: "T60 of the ticks", Unit: "ms", Min: 2, Max: 200, Value: 14, Curve: Exponential},
 			{Name: "division", Doc: "heartbeats to a tick", Min: 1, Max: 16, Value: 1, Whole: true},
+			{Name: "key", Doc: "number of the key that the next write goes to", Min: 0, Max: 15, Whole: true, PerVolt: 1.5, Live: true},
 		},
 		Inputs: []JackSpec{
-			{Name: "write", Kind: Trigger, Watch: true, Doc: "writes to the store, for real"},
+			{Name: "write", Kind: Trigger, Watch: true, Button: true, Doc: "writes to the store, for real"},
 		},
 		Outputs: []JackSpec{
 			{Name: "heartbeat", Kind: Trigger, Doc: "a write was committed"},
@@ -299,6 +315,8 @@ func apiServerSpec() *ModuleSpec {
 		Bound: "the topology ConfigMap, the Eno Composition, the watches",
 		New:   func() Processor { return &apiServer{} },
 		Params: []ParamSpec{
+			{Name: "namespace", Doc: "namespace in which the patch lives; a change takes effect at the next start", Text: true, Default: "k8s-synth"},
+			{Name: "mode", Doc: "simulated: requests are struck by the panels; real: they are HTTP; listen-only: nothing is written", Choices: []string{"simulated", "real", "listen_only"}},
 			{Name: "pulse", Doc: "time between the pulses of the error jack while the API does not answer", Unit: "s", Min: 0.25, Max: 10, Value: 2},
 		},
 		Outputs: []JackSpec{
@@ -312,6 +330,9 @@ func apiServerSpec() *ModuleSpec {
 		},
 	}
 }
+
+// apiPulse is the index of the pulse param.
+const apiPulse = 2
 
 const (
 	apiSync = iota
@@ -353,9 +374,9 @@ func (a *apiServer) Process(io *IO) {
 	out.Channels = 1
 	for i := range io.N {
 		if sync[i] > dsp.SchmittHigh {
-			a.since = int64(a.rate * float64(io.Params[0][i]))
+			a.since = int64(a.rate * float64(io.Params[apiPulse][i]))
 		} else if a.since--; a.since < 0 {
-			a.since = int64(a.rate * float64(io.Params[0][i]))
+			a.since = int64(a.rate * float64(io.Params[apiPulse][i]))
 			a.pulse.Trigger()
 		}
 		out.Volts[0][i] = a.pulse.Next()

@@ -20,6 +20,19 @@ type panelChannel struct {
 	flat  bool // the signal already holds the resting level throughout
 }
 
+// plain is a panel that only shows.
+type plain struct {
+	panel
+	kind string
+}
+
+func newPanel(kind string) *plain { return &plain{kind: kind} }
+
+func (p *plain) Init(sampleRate float64, seed uint64) { p.panel.init(Spec(p.kind), sampleRate) }
+
+// Process renders the panel. Audio thread.
+func (p *plain) Process(io *IO) { p.write(io, 0, len(p.jacks)) }
+
 func (p *panel) init(spec *ModuleSpec, sampleRate float64) {
 	p.jacks = make([]panelJack, len(spec.Outputs))
 	for i := range p.jacks {
@@ -29,7 +42,7 @@ func (p *panel) init(spec *ModuleSpec, sampleRate float64) {
 			n = MaxPoly
 		}
 		j := &p.jacks[i]
-		j.steps = o.Kind == Gate || o.Kind == Trigger || o.Kind == Claim || o.Kind == Pods || o.Name == "kind"
+		j.steps = o.Kind == Gate || o.Kind == Trigger || o.Kind == Claim || o.Kind == Pods || o.Kind == Pitch || o.Name == "kind"
 		j.on = make([]panelChannel, n)
 		for c := range j.on {
 			j.on[c].level.Init(sampleRate)

@@ -154,10 +154,10 @@ func (p *Patch) Validate() error {
 			switch k := s.Param(name); {
 			case k < 0:
 				bad(at+".params."+name, "%s has no param %q; expected one of %s", s.Kind, name, strings.Join(paramNames(s), ", "))
-			case !s.Params[k].Text:
-				bad(at+".params."+name, "%s is %s, got %q", name, s.Params[k].Range(), m.Text[name])
-			case m.Text[name] == "" || strings.ContainsAny(m.Text[name], " \t\n"):
-				bad(at+".params."+name, "%s is a word without blanks, got %q", name, m.Text[name])
+			default:
+				if err := s.Params[k].CheckWord(m.Text[name]); err != nil {
+					bad(at+".params."+name, "%w", err)
+				}
 			}
 		}
 	}
@@ -169,7 +169,7 @@ func (p *Patch) Validate() error {
 		if from == nil || to == nil {
 			continue
 		}
-		if ok, why := cableMeans(from.Kind, to.Kind, Spec(c.To.Module.Kind()).Cluster()); !ok {
+		if ok, why := cableMeans(Spec(c.From.Module.Kind()), from, Spec(c.To.Module.Kind()), to); !ok {
 			bad(at, "a cable from %s (%s) to %s (%s) cannot mean anything: %s", c.From, from.Kind, c.To, to.Kind, why)
 		}
 		if other, ok := taken[c.To]; ok {

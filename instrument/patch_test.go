@@ -107,14 +107,15 @@ func TestValidate(t *testing.T) {
 			}
 		})
 	}
-	// A pitch is never yes or no to the cluster; there is no pitch output yet
-	// among the modules, so the rule itself is asked.
-	for _, to := range []SignalKind{Gate, Trigger} {
-		if ok, _ := cableMeans(Pitch, to, true); ok {
-			t.Errorf("a pitch may go to a cluster's %s", to)
+	// A pitch is never yes or no to the cluster.
+	pitch := &JackSpec{Name: "pitch", Kind: Pitch}
+	for _, kind := range []SignalKind{Gate, Trigger} {
+		to := &JackSpec{Name: "to", Kind: kind}
+		if ok, _ := cableMeans(Spec("rule"), pitch, Spec("deployment"), to); ok {
+			t.Errorf("a pitch may go to a cluster's %s", kind)
 		}
-		if ok, _ := cableMeans(Pitch, to, false); !ok {
-			t.Errorf("a pitch may not go to a sound module's %s", to)
+		if ok, _ := cableMeans(Spec("rule"), pitch, Spec("vca"), to); !ok {
+			t.Errorf("a pitch may not go to a sound module's %s", kind)
 		}
 	}
 }
@@ -154,7 +155,7 @@ func TestClone(t *testing.T) {
 		t.Error("Module or Value finds the wrong one")
 	}
 	d := Module{ID: "deployment/web"}
-	if d.Value("replicas") != 1 || d.Word("image") != pauseImage {
+	if d.Value("replicas") != 1 || d.Word("image") != voiceImage {
 		t.Error("missing params do not stand at their defaults")
 	}
 }

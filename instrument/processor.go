@@ -72,8 +72,9 @@ const (
 
 	// From the engine.
 
-	EventWish // a whole-number param of Module came to Value, CV included
-	EventGate // a watched input of Module rose (Value 1) or fell (Value 0)
+	EventWish   // param Index of Module, part of the cluster, came to Value, CV included
+	EventGate   // a watched input of Module rose (Value 1) or fell (Value 0)
+	EventSample // input Index of Module read Value, told because the EventGate after it needs it
 )
 
 // Event is one thing that happens at one frame. It is a plain value, so that

@@ -60,36 +60,55 @@ func (s *Signal) Channel(c int) *[BlockSize]float32 {
 type SignalKind uint8
 
 const (
-	Audio    SignalKind = iota // ±5 V
-	CV                         // 0…10 V or ±5 V
-	Pitch                      // 1 V/octave, 0 V = C4
-	Gate                       // 0 or 10 V, high while it holds
-	Trigger                    // 10 V for 1 ms
-	Claim                      // a Deployment's claim on a Pod panel: a gate that is also an owner reference
-	Pods                       // a Deployment's pods: polyphonic gates that are also a label selector
-	Presence                   // Pod lifecycle input: takes a claim, or a gate that makes a bare pod exist
+	Audio     SignalKind = iota // ±5 V
+	CV                          // 0…10 V or ±5 V
+	Pitch                       // 1 V/octave, 0 V = C4
+	Gate                        // 0 or 10 V, high while it holds
+	Trigger                     // 10 V for 1 ms
+	Claim                       // a Deployment's claim on a Pod panel: a gate that is also an owner reference
+	Pods                        // a Deployment's pods: polyphonic gates that are also a label selector
+	Presence                    // Pod lifecycle input: takes a claim, or a gate that makes a bare pod exist
+	Selector                    // Service selector input: the pods that the Service selects
+	Placement                   // Node load input: the pods that must run on the Node
+	Scale                       // a HorizontalPodAutoscaler's hand on a Deployment: 1 V a replica
 )
 
-var kindNames = [...]string{"audio", "CV", "pitch", "gate", "trigger", "claim", "pods", "lifecycle"}
+var kindNames = [...]string{"audio", "CV", "pitch", "gate", "trigger", "claim", "pods", "lifecycle", "selector", "placement", "scale"}
 
 // String returns the kind's name as the panels print it.
 func (k SignalKind) String() string { return kindNames[k] }
 
-// cableMeans tells whether a cable from an output of kind from to an input of
-// kind to can mean anything. On sound modules any voltage goes anywhere, as
-// in any rack; an input that stands for a state of the cluster is choosier.
-func cableMeans(from, to SignalKind, toCluster bool) (ok bool, why string) {
+// cableMeans tells whether a cable from an output to an input can mean
+// anything. On sound modules any voltage goes anywhere, as in any rack; an
+// input that stands for a state of the cluster is choosier.
+func cableMeans(fromModule *ModuleSpec, from *JackSpec, toModule *ModuleSpec, to *JackSpec) (ok bool, why string) {
+	pod := fromModule.Kind == "pod"
 	switch {
-	case to == Presence:
-		if from == Claim || from == Gate {
+	case to.Kind == Presence:
+		if from.Kind == Claim || from.Kind == Gate {
 			return true, ""
 		}
 		return false, "a pod's lifecycle takes a Deployment's claim, or a gate that holds the pod up"
-	case from == Claim:
+	case from.Kind == Claim:
 		return false, "a claim only means something to a Pod's lifecycle"
-	case toCluster && from == Audio:
+	case to.Kind == Selector:
+		if from.Kind == Pods || pod && from.Name == "ready" {
+			return true, ""
+		}
+		return false, "a Service selects a Deployment's pods, or the pod whose ready gate is patched to it"
+	case to.Kind == Placement:
+		if from.Kind == Pods || pod && from.Name == "load" {
+			return true, ""
+		}
+		return false, "a Node carries a Deployment's pods, or the pod whose load is patched to it"
+	case from.Kind == Scale:
+		if toModule.Kind == "deployment" && to.Name == "replicas_cv" {
+			return true, ""
+		}
+		return false, "an autoscaler scales a Deployment: patch it to replicas_cv; its desired jack carries the same as plain CV"
+	case toModule.Cluster() && from.Kind == Audio:
 		return false, "sound changes too fast to be a wish for the cluster; it would need an envelope first"
-	case toCluster && to == Gate && from == Pitch, toCluster && to == Trigger && from == Pitch:
+	case toModule.Cluster() && from.Kind == Pitch && (to.Kind == Gate || to.Kind == Trigger):
 		return false, "a pitch never stands for yes or no"
 	}
 	return true, ""

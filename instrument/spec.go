@@ -36,8 +36,38 @@ type ParamSpec struct {
 	// default, and the numbers mean nothing.
 	Text    bool
 	Default string
-	// Cluster marks a param that is part of the topology.
+	// Free marks a word that may be empty and may hold blanks.
+	Free bool
+	// Cluster marks a param that is part of the topology: the synthesizer turns
+	// it into objects.
 	Cluster bool
+	// Live marks a param of the cluster that is set on its object directly and
+	// not through the topology, because it may move as fast as a hand does or
+	// because no object of ours holds it.
+	Live bool
+	// Counter marks a param that a trigger counts up: each new count asks for
+	// something once.
+	Counter bool
+}
+
+// switchWords are the positions of a param that is on or off. In a topology
+// they are false and true, because YAML takes the bare words for that anyway.
+var switchWords = []string{"off", "on"}
+
+// Switch tells whether the param is either off or on.
+func (p *ParamSpec) Switch() bool { return slices.Equal(p.Choices, switchWords) }
+
+// CheckWord tells whether a text param takes w.
+func (p *ParamSpec) CheckWord(w string) error {
+	switch {
+	case !p.Text:
+		return fmt.Errorf("%s is %s, got %q", p.Name, p.Range(), w)
+	case p.Free:
+		return nil
+	case w == "" || strings.ContainsAny(w, " \t\n"):
+		return fmt.Errorf("%s is a word without blanks, got %q", p.Name, w)
+	}
+	return nil
 }
 
 // Clamp returns v inside the param's range, rounded if it is whole.
@@ -64,6 +94,8 @@ func (p *ParamSpec) Check(v float64) error {
 // Range describes what the param takes: "0 … 16", "0 … 2000 ms", "linear or exponential".
 func (p *ParamSpec) Range() string {
 	switch {
+	case p.Text && p.Free:
+		return "text"
 	case p.Text:
 		return "a word"
 	case len(p.Choices) > 0:
@@ -98,6 +130,10 @@ type JackSpec struct {
 	Poly bool
 	// Watch marks an input whose gate edges the control side is told of.
 	Watch bool
+	// Button marks an input that the panel has a push button for.
+	Button bool
+	// Bargraph marks an output whose volts the panel shows as a bar.
+	Bargraph bool
 }
 
 // ModuleSpec declares a module: everything that panels, addresses, files and
@@ -187,7 +223,8 @@ func (s *ModuleSpec) finish() {
 // them: the cluster first, then sound.
 var specs = func() []*ModuleSpec {
 	all := []*ModuleSpec{
-		deploymentSpec(), podSpec(), etcdSpec(), apiServerSpec(),
+		deploymentSpec(), podSpec(), serviceSpec(), ingressSpec(), nodeSpec(), namespaceSpec(),
+		hpaSpec(), cronJobSpec(), jobSpec(), controllerSpec(), etcdSpec(), apiServerSpec(), ruleSpec(),
 		voiceSpec(), noiseSpec(), vcaSpec(), reverbSpec(), mixerSpec(), clockSpec(), audioOutSpec(),
 	}
 	for _, s := range all {
