@@ -519,7 +519,22 @@ func (r *Rack) Topology() (Topology, bool) {
 			delete(gates, a)
 		}
 	}
-	t := topologyOf(r.patch, r.wishes, r.restarts, gates)
+	claimed := claims(r.patch)
+	t := TopologyOf(r.patch, func(id instrument.ModuleID, param string) (float64, bool) {
+		switch {
+		case id.Kind() == KindDeployment && param == "replicas":
+			n, ok := r.wishes[id.Name()]
+			return float64(n), ok
+		case id.Kind() == KindDeployment && param == "restarts":
+			return float64(r.restarts[id.Name()]), true
+		case id.Kind() == KindPod && param == "hold":
+			if _, ok := claimed[id]; ok {
+				return 0, true
+			}
+			return 1, gates[AddressOf(id, "lifecycle")]
+		}
+		return 0, false
+	})
 	t.Generation, t.Namespace, t.Scene = r.topology.Generation, r.cfg.Namespace, r.cfg.Scene
 	if reflect.DeepEqual(t, r.topology) {
 		return r.topology, false

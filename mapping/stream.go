@@ -10,7 +10,7 @@ import (
 
 // StreamVersion is the version of the stream between the instrument and its
 // neighbours. A reader refuses a stream of a later version.
-const StreamVersion = 1
+const StreamVersion = 2
 
 // Kinds of objects that a Transition can speak of. The lower-case kinds of
 // Kubernetes objects are also the kinds of their modules.
@@ -18,6 +18,12 @@ const (
 	KindPod         = "pod"
 	KindDeployment  = "deployment"
 	KindNode        = "node"
+	KindService     = "service" // with its EndpointSlices, and the answers to requests
+	KindIngress     = "ingress"
+	KindHPA         = "hpa"
+	KindCronJob     = "cronjob"
+	KindJob         = "job"
+	KindNamespace   = "namespace"   // with its ResourceQuotas
 	KindComposition = "composition" // the Eno composition that turns the topology into objects
 	KindEtcd        = "etcd"        // the store itself: revision and commit latency
 	KindAPIServer   = "apiserver"   // whether the API answers, and how far the watches are
@@ -33,20 +39,43 @@ const (
 	FieldPhase     = "phase"      // pod: Pending, Running, Succeeded, Failed, Unknown
 	FieldReady     = "ready"      // pod, node, composition: "true" or "false"
 	FieldRestarts  = "restarts"   // pod: number of container restarts
-	FieldReason    = "reason"     // pod: CrashLoopBackOff, OOMKilled, Evicted, Error, Unschedulable, …; composition: error text
+	FieldReason    = "reason"     // pod: CrashLoopBackOff, OOMKilled, Evicted, Error, Unschedulable, …; deployment: FailedCreate, … of its condition ReplicaFailure; composition: error text
 	FieldReplicas  = "replicas"   // deployment: spec.replicas
 	FieldReadyPods = "readyPods"  // deployment: status.readyReplicas
 	FieldUpdated   = "updated"    // deployment: status.updatedReplicas
-	FieldGen       = "generation" // deployment: metadata.generation
-	FieldObserved  = "observed"   // deployment: status.observedGeneration
+	FieldGen       = "generation" // any object that has a controller: metadata.generation
+	FieldObserved  = "observed"   // any object that has a controller: status.observedGeneration
 	FieldCordoned  = "cordoned"   // node: "true" or "false"
 	FieldPressure  = "pressure"   // node: "true" or "false"
+	FieldLoad      = "load"       // pod, node: CPU in use, whole millicores; hpa: CPU in use over its target, decimal, 1 is on target
+	FieldMemory    = "memory"     // pod, node: memory in use, whole MiB
+	FieldCapacity  = "capacity"   // node: allocatable CPU, whole millicores
+	FieldEndpoints = "endpoints"  // service: names of the pods behind its ready endpoints, comma between them, each where it first came; "-" is a place that was left
+	FieldRoutes    = "routes"     // ingress: path=service of each rule, comma between them, in the order of the rules
+	FieldCurrent   = "current"    // hpa: status.currentReplicas
+	FieldDesired   = "desired"    // hpa: status.desiredReplicas
+	FieldLimited   = "limited"    // hpa: "true" or "false": its condition ScalingLimited
+	FieldTick      = "tick"       // cronjob: status.lastScheduleTime, RFC 3339
+	FieldNext      = "next"       // cronjob: the time of the next tick, RFC 3339
+	FieldActive    = "active"     // cronjob: Jobs that run; job: pods that run
+	FieldSucceeded = "succeeded"  // job: pods that succeeded
+	FieldFailed    = "failed"     // job: pods that failed
+	FieldComplete  = "complete"   // job: "true" when done, "failed" when given up
+	FieldHeadroom  = "headroom"   // namespace: share of the scarcest quota that is free, decimal 0…1; empty without a quota
 	FieldSynthesis = "synthesis"  // composition: the topology generation whose synthesis is in use
 	FieldRevision  = "revision"   // etcd: store revision
-	FieldLatency   = "latency"    // etcd: commit latency; composition: publish to applied; in seconds, decimal
+	FieldLatency   = "latency"    // etcd: commit latency; composition: publish to applied; service, ingress: of the answer that is told next; in seconds, decimal
 	FieldReachable = "reachable"  // apiserver: "true" or "false"
 	FieldSynced    = "synced"     // apiserver: "true" once every watch has its first list
 	FieldBoot      = "boot"       // cluster: one of the Boot… stages, as each is reached
+
+	// Answers to the requests of an Action. They are events, not states: the
+	// same value may be told again, and Old is empty.
+
+	FieldRoute    = "route"    // ingress: the path whose rule took the request
+	FieldServed   = "served"   // service, ingress: name of the pod that answered
+	FieldMissed   = "missed"   // service, ingress: why nobody answered
+	FieldNotFound = "notFound" // ingress: the path for which there is no rule
 )
 
 // Boot stages of the embedded control plane, in the order in which they are
@@ -102,72 +131,54 @@ type Transition struct {
 	Quiet bool `json:"quiet,omitempty"`
 }
 
-// Lifecycle sets how long simulated pods take, in seconds; 0 is at once. Where
-// there is none, pods take the simulator's defaults.
-type Lifecycle struct {
-	Start  float64 `json:"start,omitempty"`  // from scheduled to running
-	Ready  float64 `json:"ready,omitempty"`  // from running to ready
-	Stop   float64 `json:"stop,omitempty"`   // from deletion to gone
-	Jitter float64 `json:"jitter,omitempty"` // added to each, uniform from 0
-}
-
-// TopologyVersion is the version of the topology that this program writes.
-const TopologyVersion = 1
-
-// Topology is the Kubernetes part of the patch, as it is published in the
-// topology ConfigMap.
-type Topology struct {
-	Version int    `json:"version"`
-	Scene   string `json:"scene,omitempty"`
-	// Generation counts the topologies that the instrument has published; it
-	// tells which one a synthesis has seen.
-	Generation  int64                `json:"generation"`
-	Namespace   string               `json:"namespace"`
-	Deployments []TopologyDeployment `json:"deployments,omitempty"`
-	Pods        []TopologyPod        `json:"pods,omitempty"`
-	Cables      []TopologyCable      `json:"cables,omitempty"`
-}
-
-// TopologyDeployment is one Deployment module.
-type TopologyDeployment struct {
-	Name           string     `json:"name"`
-	Replicas       int        `json:"replicas"`
-	Image          string     `json:"image"`
-	Strategy       string     `json:"strategy,omitempty"` // RollingUpdate (default) or Recreate
-	MaxSurge       int        `json:"maxSurge,omitempty"`
-	MaxUnavailable int        `json:"maxUnavailable,omitempty"`
-	Restarts       int        `json:"restarts,omitempty"` // counts asked rollouts; a new value restarts the pods
-	Lifecycle      *Lifecycle `json:"lifecycle,omitempty"`
-}
-
-// TopologyPod is one bare pod, which exists as long as it is listed.
-type TopologyPod struct {
-	Name      string     `json:"name"`
-	Image     string     `json:"image"`
-	Lifecycle *Lifecycle `json:"lifecycle,omitempty"`
-}
-
-// TopologyCable is one cable between two Kubernetes modules, each end
-// written as kind/name/jack.
-type TopologyCable struct {
-	From string `json:"from"`
-	To   string `json:"to"`
-}
-
 // Action asks the cluster for something that is not a state: it is done once
 // and not published.
 type Action struct {
-	// Verb is "write" (one write to the store under the key Name) or "delete"
-	// (delete the named pod).
 	Verb   string `json:"verb"`
 	Object Object `json:"object,omitzero"`
+	// Path is that of a request to an Ingress.
+	Path string `json:"path,omitempty"`
 }
 
 // Verbs of an Action.
 const (
-	VerbWrite  = "write"
-	VerbDelete = "delete"
+	VerbWrite   = "write"   // one write to the store under the key Name
+	VerbDelete  = "delete"  // deletes the named pod
+	VerbRequest = "request" // an HTTP request to the named Service or Ingress; its answer comes as transitions
+	VerbDrain   = "drain"   // cordons the named node and evicts the instrument's pods from it
+	VerbRun     = "run"     // starts a Job of the named CronJob now
 )
+
+// Setting sets one thing of one object directly: what moves as fast as a hand
+// or belongs to an object that is not made from the topology. The newest value
+// of each object and name wins; what was set while the cluster was away is set
+// when it is back.
+type Setting struct {
+	Object Object `json:"object"`
+	Name   string `json:"name"`
+	// Value is empty to take the setting back.
+	Value string `json:"value,omitempty"`
+}
+
+// Names of a Setting.
+const (
+	SetCPU      = "cpu"      // pod: synthetic load, whole millicores
+	SetMemory   = "memory"   // pod: memory that it holds, whole MiB
+	SetPanel    = "panel"    // pod: name of the Pod panel that shows it
+	SetCordon   = "cordon"   // node: "true" or "false"
+	SetCapacity = "capacity" // node, simulated: CPU, whole millicores
+)
+
+// Edit is the topology as another hand left it in its ConfigMap: the patch is
+// to follow.
+type Edit struct {
+	// By names the hand: the field manager of the write, such as kubectl-edit.
+	By       string   `json:"by,omitempty"`
+	Topology Topology `json:"topology"`
+	// Base is what the instrument had published and the other hand started
+	// from: only what differs between the two was edited.
+	Base Topology `json:"base"`
+}
 
 // Problem is something that a neighbour could not do and that the player
 // should read.
@@ -188,6 +199,8 @@ type Message struct {
 	Transition *Transition `json:"transition,omitempty"`
 	Topology   *Topology   `json:"topology,omitempty"`
 	Action     *Action     `json:"action,omitempty"`
+	Setting    *Setting    `json:"setting,omitempty"`
+	Edit       *Edit       `json:"edit,omitempty"`
 	Problem    *Problem    `json:"problem,omitempty"`
 }
 

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
 )
 
@@ -36,12 +37,14 @@ func Objects(t mapping.Topology) ([]client.Object, error) {
 	if err := Validate(t); err != nil {
 		return nil, err
 	}
-	objects := make([]client.Object, 0, len(t.Deployments)+len(t.Pods))
-	for _, d := range t.Deployments {
-		objects = append(objects, deployment(t, d))
+	var objects []client.Object
+	for _, id := range t.IDs(mapping.KindDeployment) {
+		objects = append(objects, deployment(t, id))
 	}
-	for _, p := range t.Pods {
-		objects = append(objects, pod(t, p))
+	for _, id := range t.IDs(mapping.KindPod) {
+		if t.Value(id, "hold") != 0 {
+			objects = append(objects, pod(t, id))
+		}
 	}
 	for _, o := range objects {
 		if o.GetObjectKind().GroupVersionKind().Empty() {
@@ -51,30 +54,27 @@ func Objects(t mapping.Topology) ([]client.Object, error) {
 	return objects, nil
 }
 
-func deployment(t mapping.Topology, d mapping.TopologyDeployment) *appsv1.Deployment {
-	labels := moduleLabels(mapping.KindDeployment, d.Name)
-	replicas, history := int32(d.Replicas), int32(2)
+func deployment(t mapping.Topology, id instrument.ModuleID) *appsv1.Deployment {
+	labels := moduleLabels(mapping.KindDeployment, id.Name())
+	replicas, history := int32(t.Value(id, "replicas")), int32(2)
 	out := &appsv1.Deployment{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
-		ObjectMeta: meta(t, d.Name, labels),
+		ObjectMeta: meta(t, id.Name(), labels),
 		Spec: appsv1.DeploymentSpec{
 			Replicas: &replicas,
 			// The selector is immutable, so it holds the one label that tells
 			// this module from all others and nothing that could change.
 			Selector:             &metav1.LabelSelector{MatchLabels: map[string]string{ModuleLabel: labels[ModuleLabel]}},
-			Strategy:             strategy(d),
+			Strategy:             strategy(t, id),
 			RevisionHistoryLimit: &history,
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: moduleLabels(mapping.KindDeployment, d.Name), Annotations: lifecycle(d.Lifecycle)},
-				Spec:       podSpec(d.Image),
+				ObjectMeta: metav1.ObjectMeta{Labels: moduleLabels(mapping.KindDeployment, id.Name()), Annotations: lifecycle(t, id)},
+				Spec:       podSpec(t.Word(id, "image")),
 			},
 		},
 	}
-	if d.Restarts > 0 {
-		if out.Spec.Template.Annotations == nil {
-			out.Spec.Template.Annotations = map[string]string{}
-		}
-		out.Spec.Template.Annotations[RestartsAnnotation] = strconv.Itoa(d.Restarts)
+	if n := int(t.Value(id, "restarts")); n > 0 {
+		out.Spec.Template.Annotations[RestartsAnnotation] = strconv.Itoa(n)
 	}
 	return out
 }
@@ -83,12 +83,12 @@ func deployment(t mapping.Topology, d mapping.TopologyDeployment) *appsv1.Deploy
 // apply owns them and takes them away when the strategy becomes Recreate. Both
 // at zero would be refused by the API, because nothing could ever move: then
 // one pod more is allowed, and none fewer, so that no voice drops out.
-func strategy(d mapping.TopologyDeployment) appsv1.DeploymentStrategy {
-	if d.Strategy == string(appsv1.RecreateDeploymentStrategyType) {
+func strategy(t mapping.Topology, id instrument.ModuleID) appsv1.DeploymentStrategy {
+	if t.Word(id, "strategy") == string(appsv1.RecreateDeploymentStrategyType) {
 		return appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
 	}
-	surge, unavailable := intstr.FromInt32(int32(d.MaxSurge)), intstr.FromInt32(int32(d.MaxUnavailable))
-	if d.MaxSurge == 0 && d.MaxUnavailable == 0 {
+	surge, unavailable := intstr.FromInt32(int32(t.Value(id, "max_surge"))), intstr.FromInt32(int32(t.Value(id, "max_unavailable")))
+	if surge.IntValue() == 0 && unavailable.IntValue() == 0 {
 		surge = intstr.FromInt32(1)
 	}
 	return appsv1.DeploymentStrategy{
@@ -97,13 +97,13 @@ func strategy(d mapping.TopologyDeployment) appsv1.DeploymentStrategy {
 	}
 }
 
-func pod(t mapping.Topology, p mapping.TopologyPod) *corev1.Pod {
+func pod(t mapping.Topology, id instrument.ModuleID) *corev1.Pod {
 	out := &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: meta(t, p.Name, moduleLabels(mapping.KindPod, p.Name)),
-		Spec:       podSpec(p.Image),
+		ObjectMeta: meta(t, id.Name(), moduleLabels(mapping.KindPod, id.Name())),
+		Spec:       podSpec(t.Word(id, "image")),
 	}
-	for k, v := range lifecycle(p.Lifecycle) {
+	for k, v := range lifecycle(t, id) {
 		out.Annotations[k] = v
 	}
 	return out
@@ -138,10 +138,10 @@ func moduleLabels(kind, name string) map[string]string {
 	return map[string]string{ManagedByLabel: ManagedBy, ModuleLabel: kind + "." + name}
 }
 
-// lifecycle returns nil where pods take the simulator's default times.
-func lifecycle(l *mapping.Lifecycle) map[string]string {
-	if l == nil {
-		return nil
+// lifecycle returns the annotations that time simulated pods.
+func lifecycle(t mapping.Topology, id instrument.ModuleID) map[string]string {
+	return map[string]string{
+		StartAnnotation: seconds(t.Value(id, "start_delay")), ReadyAnnotation: seconds(t.Value(id, "ready_delay")),
+		StopAnnotation: seconds(t.Value(id, "stop_delay")), JitterAnnotation: seconds(t.Value(id, "delay_jitter")),
 	}
-	return map[string]string{StartAnnotation: seconds(l.Start), ReadyAnnotation: seconds(l.Ready), StopAnnotation: seconds(l.Stop), JitterAnnotation: seconds(l.Jitter)}
 }

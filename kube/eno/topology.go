@@ -3,7 +3,6 @@ package eno
 import (
 	"errors"
 	"fmt"
-	"math"
 	"regexp"
 	"strings"
 	"time"
@@ -60,17 +59,6 @@ const (
 	ReconcileInterval = "1s"
 )
 
-const (
-	// maxReplicas is the range of the replicas knob, one octave of voices and
-	// the width of one polyphonic cable.
-	maxReplicas = 16
-	// maxNameLength leaves room in a 63-character label for the kind before
-	// the name.
-	maxNameLength = 50
-	// maxSeconds bounds a lifecycle's durations: longer ones are mistakes.
-	maxSeconds = 3600
-)
-
 // imagePattern follows the reference grammar of container images closely
 // enough to catch what a node would refuse.
 var imagePattern = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9._-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
@@ -97,88 +85,8 @@ func Validate(t mapping.Topology) error {
 	if e := validation.IsDNS1123Label(t.Namespace); len(e) > 0 {
 		fault("namespace", "%q: %s", t.Namespace, e[0])
 	}
-
-	name := func(place, kind, value string, seen map[string]string) {
-		if e := validation.IsDNS1123Label(value); len(e) > 0 {
-			fault(place, "%q: %s", value, e[0])
-			return
-		}
-		if len(value) > maxNameLength {
-			fault(place, "%q has %d characters, at most %d fit", value, len(value), maxNameLength)
-		}
-		if first, dup := seen[value]; dup {
-			fault(place, "%q is the name of %s already; each %s needs its own", value, first, kind)
-			return
-		}
-		seen[value] = strings.TrimSuffix(place, ".name")
-	}
-	lifecycle := func(place string, l *mapping.Lifecycle) {
-		if l == nil {
-			return
-		}
-		for _, d := range []struct {
-			field   string
-			seconds float64
-		}{{"start", l.Start}, {"ready", l.Ready}, {"stop", l.Stop}, {"jitter", l.Jitter}} {
-			if math.IsNaN(d.seconds) || d.seconds < 0 || d.seconds > maxSeconds {
-				fault(place+"."+d.field, "%v is not between 0 and %d seconds", d.seconds, maxSeconds)
-			}
-		}
-	}
-	image := func(place, value string) {
-		if !imagePattern.MatchString(value) {
-			fault(place, "%q is not the name of a container image, such as \"k8s-synth/voice\"", value)
-		}
-	}
-
-	deployments := map[string]string{}
-	for i, d := range t.Deployments {
-		place := fmt.Sprintf("deployments[%d]", i)
-		name(place+".name", "deployment", d.Name, deployments)
-		switch {
-		case d.Replicas > maxReplicas:
-			fault(place+".replicas", "%d is over %d", d.Replicas, maxReplicas)
-		case d.Replicas < 0:
-			fault(place+".replicas", "%d is under 0", d.Replicas)
-		}
-		image(place+".image", d.Image)
-		switch d.Strategy {
-		case "", "RollingUpdate", "Recreate":
-		default:
-			fault(place+".strategy", "%q is neither RollingUpdate nor Recreate", d.Strategy)
-		}
-		if d.MaxSurge < 0 || d.MaxSurge > maxReplicas {
-			fault(place+".maxSurge", "%d is not between 0 and %d", d.MaxSurge, maxReplicas)
-		}
-		if d.MaxUnavailable < 0 || d.MaxUnavailable > maxReplicas {
-			fault(place+".maxUnavailable", "%d is not between 0 and %d", d.MaxUnavailable, maxReplicas)
-		}
-		if d.Restarts < 0 {
-			fault(place+".restarts", "%d is under 0", d.Restarts)
-		}
-		lifecycle(place+".lifecycle", d.Lifecycle)
-	}
-	pods := map[string]string{}
-	for i, p := range t.Pods {
-		place := fmt.Sprintf("pods[%d]", i)
-		name(place+".name", "pod", p.Name, pods)
-		image(place+".image", p.Image)
-		lifecycle(place+".lifecycle", p.Lifecycle)
-	}
-	for i, c := range t.Cables {
-		for _, end := range []struct{ field, value string }{{"from", c.From}, {"to", c.To}} {
-			place := fmt.Sprintf("cables[%d].%s", i, end.field)
-			part := strings.SplitN(end.value, "/", 3)
-			if len(part) != 3 || part[0] == "" || part[1] == "" || part[2] == "" {
-				fault(place, "%q is not kind/name/jack, such as \"deployment/web/claim 1\"", end.value)
-				continue
-			}
-			// A pod that a Deployment's claim holds is listed by its cable
-			// only, so the ends that must exist are the Deployments.
-			if _, ok := deployments[part[1]]; part[0] == mapping.KindDeployment && !ok {
-				fault(place, "there is no deployment %q in this topology", part[1])
-			}
-		}
+	if _, err := t.Patch(); err != nil {
+		faults = append(faults, strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	if len(faults) > 0 {
 		return fmt.Errorf("%w: %s", ErrInvalidTopology, strings.Join(faults, "; "))

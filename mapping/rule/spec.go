@@ -1,0 +1,207 @@
+package rule
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Ends of what rules may be.
+const (
+	MaxRules  = 256  // in one set
+	MaxSource = 2000 // characters of one expression
+	MaxArgs   = 16   // of one OSC message
+	MaxName   = 63   // characters
+)
+
+// Ends of what rules play.
+const (
+	MinDuration = 0.001 // s
+	MaxDuration = 60    // s
+	MaxVolts    = 10    // and −10 V below
+	Channels    = 16
+
+	DefaultVelocity = 100
+	DefaultDuration = 0.1 // s
+	DefaultChannel  = 1
+)
+
+// Spec is a rule as it is written. Every field but Name is the source of a CEL
+// expression; a plain number is one too. An empty field is one left out.
+type Spec struct {
+	Name     string // for people and for addresses; empty is told by its number
+	When     string // bool
+	Note     string // number: MIDI note, 0…127, fractions are microtones
+	Velocity string // number: 1…127
+	Duration string // number: seconds, 0.001…60
+	Channel  string // int: 1…16
+	Gate     string // bool
+	CV       string // number: volts, −10…10
+	OSC      *OSC
+}
+
+// OSC is the message of a rule.
+type OSC struct {
+	// Address is a CEL expression of type string, or, where it begins with a
+	// slash, the address itself.
+	Address string
+	// Args are CEL expressions of type int, double, bool or string.
+	Args []string
+}
+
+// Fields of a rule and of its OSC message, in the order in which they are
+// written.
+var (
+	Fields    = []string{"name", "when", "note", "velocity", "duration", "channel", "gate", "cv", "osc"}
+	OSCFields = []string{"address", "args"}
+)
+
+// Source returns the source of a field by its path in the rule, such as note
+// or osc.args[1]; empty where there is none.
+func (s *Spec) Source(field string) string {
+	switch field {
+	case "name":
+		return s.Name
+	case "when":
+		return s.When
+	case "note":
+		return s.Note
+	case "velocity":
+		return s.Velocity
+	case "duration":
+		return s.Duration
+	case "channel":
+		return s.Channel
+	case "gate":
+		return s.Gate
+	case "cv":
+		return s.CV
+	}
+	if s.OSC == nil {
+		return ""
+	}
+	if field == "osc.address" {
+		return s.OSC.Address
+	}
+	if n, ok := strings.CutPrefix(field, "osc.args["); ok {
+		if i, err := strconv.Atoi(strings.TrimSuffix(n, "]")); err == nil && i >= 0 && i < len(s.OSC.Args) {
+			return s.OSC.Args[i]
+		}
+	}
+	return ""
+}
+
+// Equal tells whether two rules are written alike.
+func (s Spec) Equal(o Spec) bool {
+	a, b := s.OSC, o.OSC
+	s.OSC, o.OSC = nil, nil
+	if s != o || (a == nil) != (b == nil) {
+		return false
+	}
+	if a == nil {
+		return true
+	}
+	if a.Address != b.Address || len(a.Args) != len(b.Args) {
+		return false
+	}
+	for i := range a.Args {
+		if a.Args[i] != b.Args[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Error is one mistake of a rule.
+type Error struct {
+	Rule  int    // its index in the list
+	Field string // such as when or osc.args[1]; empty is the whole rule
+	// Line and Column are the place within the field's source, both from 1,
+	// Column in characters; 0 is the whole field.
+	Line, Column int
+	Err          error
+}
+
+// Error returns the place and what is wrong: rules[2].note:1:14: ….
+func (e *Error) Error() string {
+	place := fmt.Sprintf("rules[%d]", e.Rule)
+	if e.Field != "" {
+		place += "." + e.Field
+	}
+	if e.Line > 0 {
+		place += fmt.Sprintf(":%d:%d", e.Line, e.Column)
+	}
+	return place + ": " + e.Err.Error()
+}
+
+// Unwrap returns what is wrong.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errors returns every mistake that an error of Compile joins.
+func Errors(err error) (all []*Error) {
+	if err == nil {
+		return nil
+	}
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range j.Unwrap() {
+			all = append(all, Errors(e)...)
+		}
+		return all
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		all = append(all, e)
+	}
+	return all
+}
+
+// clip shortens what is quoted.
+func clip(s string) string {
+	const longest = 60
+	if utf8.RuneCountInString(s) <= longest {
+		return s
+	}
+	return string([]rune(s)[:longest]) + "…"
+}
+
+// near returns `; did you mean "name"?` for the known name that is nearest to
+// an unknown one by insertions, deletions and substitutions, or nothing where
+// none is near.
+func near(name string, known []string) string {
+	n := utf8.RuneCountInString(name)
+	if n == 0 || n > MaxName {
+		return ""
+	}
+	best, least := "", max(1, n/3)+1
+	for _, k := range known {
+		if d := edits([]rune(strings.ToLower(name)), []rune(strings.ToLower(k))); d < least && k != name {
+			best, least = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+func edits(a, b []rune) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i, x := range a {
+		before := row[0]
+		row[0] = i + 1
+		for j, y := range b {
+			cost := before
+			if x != y {
+				cost++
+			}
+			before = row[j+1]
+			row[j+1] = min(cost, before+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}
