@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
@@ -80,6 +81,9 @@ type Observer struct {
 	// onComposition hears every state of the instrument's own composition at
 	// once, before it is gathered into a snapshot.
 	onComposition func(*apiv1.Composition)
+	// onTopology hears every state of the topology's ConfigMap at once, whole;
+	// nil says that there is none. A relist tells what is already known again.
+	onTopology func(*corev1.ConfigMap)
 
 	mu      sync.Mutex
 	latency float64
@@ -317,8 +321,24 @@ func (o *Observer) connect(conn *Conn) {
 			return compositions.Watch(ctx, lo)
 		},
 	}})
+	if o.onTopology != nil {
+		only := fields.OneTermEqualSelector(metav1.ObjectNameField, eno.ConfigMapName).String()
+		sources = append(sources, &source{kind: "topology", example: &corev1.ConfigMap{}, optional: true, sink: &topologySink{tell: o.onTopology}, list: listWatch{
+			list: func(ctx context.Context, lo metav1.ListOptions) (runtime.Object, error) {
+				lo.FieldSelector = only
+				return conn.core.ConfigMaps(o.Namespace).List(ctx, lo)
+			},
+			watch: func(ctx context.Context, lo metav1.ListOptions) (watch.Interface, error) {
+				lo.FieldSelector = only
+				return conn.core.ConfigMaps(o.Namespace).Watch(ctx, lo)
+			},
+		}})
+	}
 	for _, s := range sources {
 		s.observer = o
+		if s.sink == nil {
+			s.sink = &objectSink{kind: s.kind, observer: o}
+		}
 		s.renew()
 	}
 	o.mu.Lock()
@@ -428,6 +448,7 @@ type source struct {
 	kind     string
 	example  any
 	list     listWatch
+	sink     sink
 	observer *Observer
 	// optional sources do not hold up the sync where the cluster does not know
 	// their kind.
@@ -500,9 +521,7 @@ func (s *source) Add(obj any) error { return s.Update(obj) }
 
 // Update takes over an object that a watch saw change.
 func (s *source) Update(obj any) error {
-	if out := s.observer.trim(obj, s.observer.Now()); out != nil {
-		s.observer.tracker.set(out)
-	}
+	s.sink.put(obj, s.observer.Now())
 	return nil
 }
 
@@ -512,30 +531,80 @@ func (s *source) Delete(obj any) error {
 	if err != nil {
 		return err
 	}
-	uid := string(m.GetUID())
-	if uid == "" {
-		uid = m.GetName()
-	}
-	s.observer.tracker.remove(Key{s.kind, uid}, Stamp{Time: s.observer.Now(), Revision: revisionOf(m)})
+	s.sink.remove(m, Stamp{Time: s.observer.Now(), Revision: revisionOf(m)})
 	return nil
 }
 
 // Replace takes over a list.
 func (s *source) Replace(list []any, revision string) error {
-	o := s.observer
-	now := o.Now()
-	objects := make([]Object, 0, len(list))
-	for _, obj := range list {
-		if out := o.trim(obj, now); out != nil {
-			objects = append(objects, out)
-		}
-	}
-	at := Stamp{Time: now}
+	at := Stamp{Time: s.observer.Now()}
 	at.Revision, _ = strconv.ParseInt(revision, 10, 64)
-	o.tracker.replace(s.kind, objects, at)
-	o.listed(s.kind)
+	s.sink.replace(list, at)
+	s.observer.listed(s.kind)
 	return nil
 }
 
 // Resync does nothing: there is nothing to repeat.
 func (s *source) Resync() error { return nil }
+
+// sink takes over what a source hears. A source calls it from one goroutine.
+type sink interface {
+	put(obj any, now time.Time)
+	remove(m metav1.Object, at Stamp)
+	replace(list []any, at Stamp)
+}
+
+// objectSink trims each object by itself and gives it to the tracker.
+type objectSink struct {
+	kind     string
+	observer *Observer
+}
+
+func (s *objectSink) put(obj any, now time.Time) {
+	if out := s.observer.trim(obj, now); out != nil {
+		s.observer.tracker.set(out)
+	}
+}
+
+func (s *objectSink) remove(m metav1.Object, at Stamp) {
+	uid := string(m.GetUID())
+	if uid == "" {
+		uid = m.GetName()
+	}
+	s.observer.tracker.remove(Key{s.kind, uid}, at)
+}
+
+func (s *objectSink) replace(list []any, at Stamp) {
+	objects := make([]Object, 0, len(list))
+	for _, obj := range list {
+		if out := s.observer.trim(obj, at.Time); out != nil {
+			objects = append(objects, out)
+		}
+	}
+	s.observer.tracker.replace(s.kind, objects, at)
+}
+
+// topologySink tells the topology's ConfigMap as it is. The callee may keep it.
+type topologySink struct{ tell func(*corev1.ConfigMap) }
+
+func (s *topologySink) put(obj any, _ time.Time) {
+	if cm, ok := obj.(*corev1.ConfigMap); ok && cm.Name == eno.ConfigMapName {
+		s.tell(cm)
+	}
+}
+
+func (s *topologySink) remove(m metav1.Object, _ Stamp) {
+	if m.GetName() == eno.ConfigMapName {
+		s.tell(nil)
+	}
+}
+
+func (s *topologySink) replace(list []any, _ Stamp) {
+	for _, obj := range list {
+		if cm, ok := obj.(*corev1.ConfigMap); ok && cm.Name == eno.ConfigMapName {
+			s.tell(cm)
+			return
+		}
+	}
+	s.tell(nil)
+}
