@@ -6,7 +6,7 @@ export CGO_ENABLED := 1
 PROGRAMS := k8s-synth k8s-synth-kube k8s-synth-cluster topology-synthesizer
 ARGS ?=
 
-.PHONY: help play test build setup check unit race e2e proof bench install clean
+.PHONY: help play test build setup check unit race e2e proof bench images install clean
 
 help: ## print this
 	@echo 'k8s-synth: a Eurorack whose modules are a Kubernetes cluster'; echo
@@ -54,6 +54,9 @@ bench: ## benchmarks and comparisons; each prints a table
 	@.ci/setup test
 	@$(BUILD_ALL)
 	@.ci/test bench
+
+images: ## build the container images as tar files into bin/images, without a container engine
+	@.ci/images
 
 install: build ## copy the programs to PREFIX/lib/k8s-synth and link k8s-synth into PREFIX/bin (PREFIX=~/.local)
 	@.ci/install "$${PREFIX:-$$HOME/.local}" $(PROGRAMS) eno-controller eno-reconciler
