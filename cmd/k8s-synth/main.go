@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -70,8 +71,9 @@ func run(ctx context.Context, args []string) int {
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "k8s-synth",
-		Short: "A Eurorack whose modules are a Kubernetes cluster",
+		Use:         "k8s-synth",
+		Annotations: displayName(),
+		Short:       "A Eurorack whose modules are a Kubernetes cluster",
 		Long: `k8s-synth plays a Kubernetes cluster. A Deployment is a chord, its replicas
 are voices; ask for more than there are and the chord frays, and it resolves
 when the cluster converges. No cluster is needed: it brings its own.
@@ -86,7 +88,7 @@ Start with "k8s-synth play", then turn a knob from another program:
 	}
 	strictArgs(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(playCommand(), renderCommand(), statusCommand(), sceneCommand(), devicesCommand(),
+	root.AddCommand(playCommand(), renderCommand(), statusCommand(), sceneCommand(), topologyCommand(), modulesCommand(), devicesCommand(),
 		kubeconfigCommand(), unitCommand(), versionCommand(),
 		forwardCommand("cluster", "Run the embedded control plane alone"),
 		forwardCommand("kube", "Run the observer of a cluster alone, speaking the stream on stdin and stdout"))
@@ -94,6 +96,15 @@ Start with "k8s-synth play", then turn a knob from another program:
 		strictArgs(c)
 	}
 	return root
+}
+
+// displayName is what the help calls this program: kubectl runs a program
+// named kubectl-synth for "kubectl synth".
+func displayName() map[string]string {
+	if filepath.Base(os.Args[0]) == "kubectl-synth" {
+		return map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl synth"}
+	}
+	return nil
 }
 
 // strictArgs makes wrong arguments errors of usage, in every command below.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -38,6 +39,7 @@ type neighbour struct {
 	topology *mapping.Topology // the newest, sent again after each start
 	unsent   bool
 	actions  []mapping.Action
+	settings settingList
 	pid      int
 	starts   int
 	wake     chan struct{}
@@ -53,7 +55,41 @@ const (
 	farewell = 8 * time.Second
 	// queuedActions bounds what waits for a neighbour that is away.
 	queuedActions = 256
+	// keptSettings bounds what is set again after a start. Objects go and are
+	// never heard of again; the oldest settings are most likely theirs.
+	keptSettings = 2048
 )
+
+// settingList holds the newest value of each setting in the order of their
+// last change, and which of them have still to be sent.
+type settingList struct {
+	values []mapping.Setting
+	sent   int // values before this index have been sent
+}
+
+func (l *settingList) set(s mapping.Setting) {
+	for i, old := range l.values {
+		if old.Object == s.Object && old.Name == s.Name {
+			l.values = slices.Delete(l.values, i, i+1)
+			if i < l.sent {
+				l.sent--
+			}
+			break
+		}
+	}
+	l.values = append(l.values, s)
+	if n := len(l.values) - keptSettings; n > 0 {
+		l.values = slices.Delete(l.values, 0, n)
+		l.sent = max(l.sent-n, 0)
+	}
+}
+
+// take returns what has to be sent. The slice is the caller's.
+func (l *settingList) take() []mapping.Setting {
+	out := slices.Clone(l.values[l.sent:])
+	l.sent = len(l.values)
+	return out
+}
 
 // siblingProgram returns the path of another program of this build, which
 // lies beside this one.
@@ -127,7 +163,7 @@ func (n *neighbour) once(ctx context.Context) error {
 		return err
 	}
 	n.mu.Lock()
-	n.pid, n.unsent = cmd.Process.Pid, n.topology != nil
+	n.pid, n.unsent, n.settings.sent = cmd.Process.Pid, n.topology != nil, 0
 	n.starts++
 	n.mu.Unlock()
 
@@ -184,9 +220,16 @@ func (n *neighbour) write(ctx context.Context, w io.WriteCloser, ended <-chan st
 		}
 		actions := n.actions
 		n.actions = nil
+		settings := n.settings.take()
 		n.mu.Unlock()
 		if t != nil && enc.Encode(mapping.Message{Topology: t}) != nil {
 			return
+		}
+		// What is not sent is sent after the process's next start.
+		for i := range settings {
+			if enc.Encode(mapping.Message{Setting: &settings[i]}) != nil {
+				return
+			}
 		}
 		for i := range actions {
 			if enc.Encode(mapping.Message{Action: &actions[i]}) != nil {
@@ -229,6 +272,14 @@ func (n *neighbour) read(r io.Reader) error {
 func (n *neighbour) publish(t mapping.Topology) {
 	n.mu.Lock()
 	n.topology, n.unsent = &t, true
+	n.mu.Unlock()
+	n.nudge()
+}
+
+// set hands the process a setting; only the newest of each kind counts.
+func (n *neighbour) set(s mapping.Setting) {
+	n.mu.Lock()
+	n.settings.set(s)
 	n.mu.Unlock()
 	n.nudge()
 }

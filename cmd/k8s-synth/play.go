@@ -34,6 +34,12 @@ type playOptions struct {
 	context    string
 	kubeconfig string
 	listenOnly bool
+	namespace  string
+	also       []string
+	yes        bool
+	dryRun     bool
+	reach      string
+	ingress    string
 	nodes      int
 	heartbeat  time.Duration
 	verbose    bool
@@ -54,7 +60,8 @@ Every param and jack has an OSC address:
     oscsend 127.0.0.1 9000 /subscribe`,
 		Example: `  k8s-synth play
   k8s-synth play --device null --record take.wav --for 30s
-  k8s-synth play --context staging --listen-only`,
+  k8s-synth play --context staging --namespace sandbox --dry-run
+  k8s-synth play --context production --namespace shop --listen-only`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.device.Backend == "" && o.device.Device == "null" {
@@ -76,6 +83,9 @@ Every param and jack has an OSC address:
 			if o.listenOnly && o.context == "" && o.kubeconfig == "" {
 				return usageError{errors.New("--listen-only is for another cluster; name it with --context or --kubeconfig")}
 			}
+			if o.dryRun && (o.listenOnly || o.context == "" && o.kubeconfig == "") {
+				return usageError{errors.New("--dry-run shows what playing on another cluster would write; name that cluster with --context or --kubeconfig, without --listen-only")}
+			}
 			return play(cmd.Context(), o)
 		},
 	}
@@ -94,7 +104,13 @@ Every param and jack has an OSC address:
 	f.DurationVar(&o.length, "for", 0, "end after this time, such as 30s")
 	f.StringVar(&o.context, "context", "", "play on this context of the kubeconfig instead of an own cluster")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig of another cluster (default with --context: $KUBECONFIG, then ~/.kube/config)")
-	f.BoolVar(&o.listenOnly, "listen-only", false, "never write to the cluster, only hear it")
+	f.BoolVar(&o.listenOnly, "listen-only", false, "never write to the cluster, only hear it: get, list and watch are enough")
+	f.StringVarP(&o.namespace, "namespace", "n", "", "namespace in which the patch lives; nothing is written to another (default: the scene's)")
+	f.StringSliceVar(&o.also, "also", nil, "further namespaces to hear, or * for all")
+	f.BoolVar(&o.yes, "yes", false, "write to another cluster without asking")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be written to another cluster, and end")
+	f.StringVar(&o.reach, "reach", "auto", "how requests get to a Service in real mode: direct (its address), proxy (through the API server) or auto")
+	f.StringVar(&o.ingress, "ingress", "127.0.0.1:0", "address on which Ingresses of class k8s-synth are served, or off")
 	f.IntVar(&o.nodes, "nodes", 3, "simulated nodes of the own cluster")
 	f.DurationVar(&o.heartbeat, "heartbeat", time.Second, "time between the store's ticks")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "log more")
@@ -147,6 +163,7 @@ type player struct {
 	began       time.Time
 	firstSound  time.Duration
 	kubeconfig  string
+	clusterArgs []string // name another's cluster to our programs; nil for the own one
 	clusterDir  string
 	throwAway   func() // removes an ephemeral clusterDir; nil without one
 	turns       chan turn
@@ -189,6 +206,7 @@ func play(ctx context.Context, o playOptions) (err error) {
 	if p.scene, err = openStore().Open(o.scene); err != nil {
 		return err
 	}
+	p.settle()
 	dir, err := stateDir(o.stateDir)
 	if err != nil {
 		return err
@@ -213,6 +231,16 @@ func play(ctx context.Context, o playOptions) (err error) {
 	})
 	if err := p.rack.Load(p.scene.Patch); err != nil {
 		return fmt.Errorf("scene %s: %w", p.scene.Name, err)
+	}
+	if p.clusterArgs != nil && !o.listenOnly {
+		t, _ := p.rack.Topology()
+		if err := consent(ctx, o, p.kube.path, append(p.clusterArgs, "--namespace", p.scene.Namespace), t); err != nil {
+			if errors.Is(err, errDryRun) {
+				return nil
+			}
+			return err
+		}
+		p.kube.publish(t)
 	}
 	if o.osc != "off" {
 		if p.osc, err = openOSC(o.osc, p.log, p.rack, p.turn); err != nil {
@@ -289,26 +317,56 @@ func play(ctx context.Context, o playOptions) (err error) {
 	return nil
 }
 
+// settle makes the namespace one truth: the flag's, else that of an API Server
+// panel that names one, else the scene's.
+func (p *player) settle() {
+	namespace := p.o.namespace
+	for i := range p.scene.Patch.Modules {
+		m := &p.scene.Patch.Modules[i]
+		if m.ID.Kind() != mapping.KindAPIServer {
+			continue
+		}
+		if w, ok := m.Text["namespace"]; ok && namespace == "" {
+			namespace = w
+		}
+	}
+	if namespace != "" {
+		p.scene.Namespace = namespace
+	}
+	for i := range p.scene.Patch.Modules {
+		if m := &p.scene.Patch.Modules[i]; m.ID.Kind() == mapping.KindAPIServer {
+			if m.Text == nil {
+				m.Text = map[string]string{}
+			}
+			m.Text["namespace"] = p.scene.Namespace
+		}
+	}
+}
+
 // findCluster sets up the neighbours for the cluster that is to be played.
 func (p *player) findCluster(dir string) (err error) {
 	kubePath, err := siblingProgram("k8s-synth-kube")
 	if err != nil {
 		return err
 	}
-	args := []string{"--namespace", p.scene.Namespace, "--heartbeat", p.o.heartbeat.String()}
+	args := []string{"--namespace", p.scene.Namespace, "--heartbeat", p.o.heartbeat.String(), "--reach", p.o.reach, "--ingress", p.o.ingress}
 	if p.o.listenOnly {
 		args = append(args, "--listen-only")
+	}
+	if len(p.o.also) > 0 {
+		args = append(args, "--also", strings.Join(p.o.also, ","))
 	}
 	if p.o.context != "" || p.o.kubeconfig != "" {
 		if p.o.ephemeral {
 			return usageError{errors.New("--ephemeral would throw away another's cluster; it goes with the own one only")}
 		}
 		if p.o.kubeconfig != "" {
-			args = append(args, "--kubeconfig", p.o.kubeconfig)
+			p.clusterArgs = append(p.clusterArgs, "--kubeconfig", p.o.kubeconfig)
 		}
 		if p.o.context != "" {
-			args = append(args, "--context", p.o.context)
+			p.clusterArgs = append(p.clusterArgs, "--context", p.o.context)
 		}
+		args = append(args, p.clusterArgs...)
 		p.kubeconfig = p.o.kubeconfig
 	} else {
 		clusterPath, err := siblingProgram("k8s-synth-cluster")

@@ -66,7 +66,7 @@ func sceneCommand() *cobra.Command {
 			showScene(cmd.OutOrStdout(), s)
 			return nil
 		},
-	})
+	}, fromClusterCommand())
 	return c
 }
 
