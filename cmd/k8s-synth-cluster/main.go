@@ -58,6 +58,7 @@ k9s work with the kubeconfig that it writes. It ends on an interrupt.`,
 	cmd.PersistentFlags().StringVar(&config.StateDir, "state-dir", "", "directory of the cluster's state (default $XDG_STATE_HOME/k8s-synth/cluster)")
 	flags.BoolVar(&config.Ephemeral, "ephemeral", false, "throw the state away at the end; a --state-dir must be new or empty")
 	flags.IntVar(&config.Nodes, "nodes", cluster.DefaultNodes, "number of simulated nodes")
+	flags.StringVar(&config.RealNode, "real-node", "", "let real nodes join: address of this machine at which they and their pods reach the API; Eno's syntheses run as containers there")
 	flags.StringVar(&config.Bin, "bin", "", "directory of eno-controller, eno-reconciler and the synthesizers (default that of this program)")
 	flags.BoolVar(&stream, "stream", false, "speak the instrument's stream on stdin and stdout, and end when stdin does")
 	flags.BoolVarP(&config.Verbose, "verbose", "v", false, "log what the components do")

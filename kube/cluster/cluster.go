@@ -52,6 +52,10 @@ type Config struct {
 	Ephemeral bool
 	// Nodes is the number of simulated nodes, 0 to MaxNodes.
 	Nodes int
+	// RealNode, where set, lets real nodes join: it is the address of this
+	// machine at which they and their pods reach the API, and syntheses run
+	// as containers there.
+	RealNode string
 	// Bin is the directory with eno-controller, eno-reconciler and the
 	// synthesizer programs. Empty is that of the running executable.
 	Bin string
@@ -97,6 +101,9 @@ var started sync.Mutex
 func New(config Config) (*Cluster, error) {
 	if config.Nodes < 0 || config.Nodes > MaxNodes {
 		return nil, fmt.Errorf("nodes: expected 0 to %d, got %d", MaxNodes, config.Nodes)
+	}
+	if err := checkRealNode(config.RealNode); err != nil {
+		return nil, err
 	}
 	c := &Cluster{config: config, log: config.Log, failed: make(chan struct{})}
 	if c.log == nil {
@@ -189,7 +196,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 		return err
 	}
 	// Before anything is started, so that what is missing is said at once.
-	controller, reconciler, err := enoChildren(c.state, bin, c.log, c.config.Verbose)
+	controller, reconciler, err := enoChildren(c.state, bin, c.config.RealNode != "", c.log, c.config.Verbose)
 	if err != nil {
 		return err
 	}
@@ -206,6 +213,14 @@ func (c *Cluster) boot(ctx context.Context) error {
 	}
 	if moved {
 		c.log.Warn("the API server's port was taken by another program; the kubeconfig has the new one", "address", listener.Addr())
+	}
+	if c.config.RealNode != "" {
+		both, err := alsoListen(listener, c.config.RealNode)
+		if err != nil {
+			listener.Close()
+			return err
+		}
+		listener = both
 	}
 	if err := writeKubeconfig(c.state, listener.Addr().String(), creds); err != nil {
 		listener.Close()
@@ -226,7 +241,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 	}
 	c.reached(mapping.BootEtcd)
 
-	apiOptions, err := apiServerOptions(listener, creds, c.store.endpoint)
+	apiOptions, err := apiServerOptions(listener, creds, c.store.endpoint, realNodeFlags(c.config.RealNode, c.state)...)
 	if err != nil {
 		listener.Close()
 		return err
@@ -309,7 +324,9 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 			return err
 		}
 		ready := make(chan struct{})
-		c.clients.Go(func() { c.fail(runControllerManager(run, kubeconfig, creds, func() { close(ready) })) })
+		c.clients.Go(func() {
+			c.fail(runControllerManager(run, kubeconfig, creds, c.config.RealNode != "", func() { close(ready) }))
+		})
 		if err := after(ready); err != nil {
 			return fmt.Errorf("controllers do not start: %w", err)
 		}
@@ -367,6 +384,11 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 		if err := applyCRDs(ctx, ext); err != nil {
 			return err
 		}
+		if c.config.RealNode != "" {
+			if err := ensureSynthesizerAccess(ctx, client); err != nil {
+				return err
+			}
+		}
 		runner := &eno.Runner{
 			Client:     client,
 			Namespace:  EnoNamespace,
@@ -376,7 +398,9 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 			Attributes: childAttributes,
 			Log:        c.log,
 		}
-		c.clients.Go(func() { c.fail(runner.Run(run)) })
+		if c.config.RealNode == "" {
+			c.clients.Go(func() { c.fail(runner.Run(run)) })
+		}
 		var up sync.WaitGroup
 		for _, ch := range []*child{controller, reconciler} {
 			up.Add(1)

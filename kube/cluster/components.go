@@ -166,10 +166,11 @@ func parse(name string, fss cliflag.NamedFlagSets, args []string) error {
 }
 
 // apiServerOptions returns the API server's options. They set the feature
-// gates of the whole process, hence come before those of the others.
-func apiServerOptions(listener net.Listener, c *credentials, etcd string) (*apiserveroptions.ServerRunOptions, error) {
+// gates of the whole process, hence come before those of the others. Flags
+// that are given beside win over our own.
+func apiServerOptions(listener net.Listener, c *credentials, etcd string, flags ...string) (*apiserveroptions.ServerRunOptions, error) {
 	s := apiserveroptions.NewServerRunOptions()
-	err := parse("kube-apiserver", s.Flags(), []string{
+	err := parse("kube-apiserver", s.Flags(), append([]string{
 		"--etcd-servers=" + etcd,
 		// The listener is open already: the port cannot be lost in between.
 		fmt.Sprintf("--secure-port=%d", listener.Addr().(*net.TCPAddr).Port),
@@ -194,7 +195,7 @@ func apiServerOptions(listener net.Listener, c *credentials, etcd string) (*apis
 		"--max-mutating-requests-inflight=0",
 		"--profiling=false",
 		"--event-ttl=15m",
-	})
+	}, flags...))
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +227,7 @@ func runAPIServer(ctx context.Context, s *apiserveroptions.ServerRunOptions) err
 //
 // It does what the controller manager's own Run does without leader election,
 // which has no way to tell when it is ready but a health port.
-func runControllerManager(ctx context.Context, kubeconfig string, c *credentials, ready func()) error {
+func runControllerManager(ctx context.Context, kubeconfig string, c *credentials, realNode bool, ready func()) error {
 	const component = "kube-controller-manager"
 	fail := func(err error) error { return fmt.Errorf("%s: %w", component, err) }
 	s, err := controllermanageroptions.NewKubeControllerManagerOptions()
@@ -234,10 +235,14 @@ func runControllerManager(ctx context.Context, kubeconfig string, c *credentials
 		return fail(err)
 	}
 	all, off, alias := controllermanager.KnownControllers(), controllermanager.ControllersDisabledByDefault(), controllermanager.ControllerAliases()
+	enabled := enabledControllers
+	if realNode {
+		enabled = append(realNodeControllers, enabled...)
+	}
 	fss := s.Flags(all, off, alias)
 	err = parse(component, fss, []string{
 		"--kubeconfig=" + kubeconfig,
-		"--controllers=" + strings.Join(enabledControllers, ","),
+		"--controllers=" + strings.Join(enabled, ","),
 		"--leader-elect=false",
 		"--secure-port=0",
 		"--profiling=false",

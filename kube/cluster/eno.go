@@ -2,11 +2,12 @@ package cluster
 
 import (
 	"context"
-	"embed"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,35 +21,27 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/k8s-synth/k8s-synth/kube/cluster/paths"
+	"github.com/k8s-synth/k8s-synth/kube/install"
 )
 
 // EnoNamespace holds Eno's synthesizer pods.
-const EnoNamespace = "eno-system"
+const EnoNamespace = install.EnoNamespace
 
 // enoNodeLabel is carried by no node: synthesizer pods ask for it, so that the
 // scheduler leaves them to package eno's Runner.
 const enoNodeLabel = "k8s-synth.io/no-such-node"
 
-// crdFiles are Eno's resource definitions (see crds/README.md).
-//
-//go:embed crds/*.yaml
-var crdFiles embed.FS
-
 // crds parses Eno's resource definitions.
 func crds() ([]*apiextensionsv1.CustomResourceDefinition, error) {
-	files, err := crdFiles.ReadDir("crds")
+	files, err := install.CRDs()
 	if err != nil {
 		return nil, err
 	}
 	var all []*apiextensionsv1.CustomResourceDefinition
-	for _, f := range files {
-		b, err := crdFiles.ReadFile("crds/" + f.Name())
-		if err != nil {
-			return nil, err
-		}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		crd := &apiextensionsv1.CustomResourceDefinition{}
-		if err := yaml.UnmarshalStrict(b, crd); err != nil {
-			return nil, fmt.Errorf("resource definition %s: %w", f.Name(), err)
+		if err := yaml.UnmarshalStrict(files[name], crd); err != nil {
+			return nil, fmt.Errorf("resource definition %s: %w", name, err)
 		}
 		all = append(all, crd)
 	}
@@ -136,8 +129,9 @@ func ensureNamespace(ctx context.Context, client kubernetes.Interface, name stri
 }
 
 // enoChildren returns Eno's two programs as child processes. bin is the
-// directory in which they are.
-func enoChildren(s paths.State, bin string, log *slog.Logger, verbose bool) (controller, reconciler *child, err error) {
+// directory in which they are; containers tells that a kubelet runs the
+// synthesizer pods.
+func enoChildren(s paths.State, bin string, containers bool, log *slog.Logger, verbose bool) (controller, reconciler *child, err error) {
 	common := []string{
 		"--qps=500", "--burst=1000",
 		// They default to ports on all interfaces.
@@ -158,14 +152,19 @@ func enoChildren(s paths.State, bin string, log *slog.Logger, verbose bool) (con
 			verbose: verbose,
 		}, nil
 	}
-	controller, err = make("eno-controller", "schedules syntheses",
-		"--synthesizer-pod-namespace="+EnoNamespace,
+	pods := []string{
 		// The image is never pulled: package eno's Runner executes the pods.
 		"--executor-image=eno-controller",
-		"--node-affinity="+enoNodeLabel,
+		"--node-affinity=" + enoNodeLabel,
+		"--pod-timeout=10s",
+	}
+	if containers {
+		pods = containerPods
+	}
+	controller, err = make("eno-controller", "schedules syntheses", append(pods,
+		"--synthesizer-pod-namespace="+EnoNamespace,
 		"--rollout-cooldown=0s",
-		"--input-qps=500",
-		"--pod-timeout=10s")
+		"--input-qps=500")...)
 	if err != nil {
 		return nil, nil, err
 	}

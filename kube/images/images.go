@@ -27,12 +27,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/k8s-synth/k8s-synth/kube/install"
 )
 
 const (
 	// Registry and Version name the images: Registry/voice:Version.
-	Registry = "ghcr.io/k8s-synth"
-	Version  = "0.1.0"
+	Registry = install.Registry
+	Version  = install.Version
 	// User is the user and group that everything runs as: the number that
 	// distroless images have made customary, and that Eno asks for.
 	User = 65532
@@ -132,7 +134,7 @@ func Names() (all []string) {
 }
 
 // Reference returns the full name of an image: "ghcr.io/k8s-synth/voice:0.1.0".
-func Reference(image string) string { return Registry + "/" + image + ":" + Version }
+func Reference(image string) string { return install.Image(image) }
 
 // Programs lists the programs of some images, each once.
 func Programs(specs ...Spec) (all []string) {
