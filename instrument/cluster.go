@@ -55,7 +55,7 @@ func deploymentSpec() *ModuleSpec {
 		Kind: "deployment", Title: "Deployment", HP: 16, Plus12: 60, Minus12: 20,
 		Doc:   "Asks for replicas and shows how many are there. The distance between the two is its error CV.",
 		Bound: "Deployment: spec.replicas, spec.strategy, spec.template; status.readyReplicas, status.observedGeneration; its pods",
-		New:   func() Processor { return &deployment{} },
+		New:   func() Processor { return newPanel("deployment") },
 		Params: append([]ParamSpec{
 			{Name: "replicas", Doc: "pods asked for", Min: 0, Max: MaxReplicas, Value: 1, Whole: true, PerVolt: 1, Cluster: true},
 			{Name: "strategy", Doc: "how a rollout replaces pods", Choices: []string{"RollingUpdate", "Recreate"}, Cluster: true},
@@ -75,41 +75,13 @@ func deploymentSpec() *ModuleSpec {
 			{Name: "load", Kind: CV, Poly: true, Unit: "1 V per 100 m of CPU, up to 10 V", Doc: "how hard each pod works"},
 			{Name: "node", Kind: CV, Poly: true, Unit: "±5 V across the nodes", Doc: "where each pod runs"},
 			{Name: "event", Kind: Trigger, Poly: true, Doc: "something happened to that pod"},
-			{Name: "kind", Kind: CV, Poly: true, Unit: "0.5 V a gesture", Doc: "what happened, beside event"},
+			{Name: "kind", Kind: CV, Poly: true, Unit: "0.5 V a gesture", Step: true, Doc: "what happened, beside event"},
 			{Name: "ready_count", Kind: CV, Unit: "10 V = all", Doc: "share of the pods asked for that are ready"},
 			{Name: "error", Kind: CV, Unit: "1 V a replica", Doc: "pods asked for less pods ready"},
 			{Name: "rollout", Kind: Gate, Doc: "high while a rollout is under way"},
 			{Name: "settled", Kind: Trigger, Doc: "the last pod turned ready, or the last surplus one went"},
 		}...),
 	}
-}
-
-// deployment is a panel that also turns knob and CV into a whole number of
-// replicas, with hysteresis, so that a noisy 3.5 V does not flap.
-type deployment struct {
-	panel
-	wish float32
-}
-
-// wishHysteresis is how far knob and CV must be from the present number of
-// replicas to change it. A knob and a clean 1 V a replica move by 1; a noise
-// of ±0.3 V about a midpoint moves by 0.8 and changes nothing.
-const wishHysteresis = 0.85
-
-func (d *deployment) Init(sampleRate float64, seed uint64) {
-	d.panel.init(Spec("deployment"), sampleRate)
-	d.wish = -1
-}
-
-// Process renders the panel and tells of a new wish. Audio thread.
-func (d *deployment) Process(io *IO) {
-	for i, v := range io.Params[0][:io.N] {
-		if e := v - d.wish; e > wishHysteresis || e < -wishHysteresis {
-			d.wish = float32(int(v + 0.5))
-			io.Changed(EventWish, 0, i, d.wish)
-		}
-	}
-	d.write(io, 0, len(d.jacks))
 }
 
 func podSpec() *ModuleSpec {
@@ -135,7 +107,7 @@ func podSpec() *ModuleSpec {
 			{Name: "restart", Kind: Trigger, Doc: "a container of it was restarted"},
 			{Name: "exists", Kind: Gate, Doc: "high while the pod exists"},
 			{Name: "event", Kind: Trigger, Doc: "something happened to the pod"},
-			{Name: "kind", Kind: CV, Unit: "0.5 V a gesture", Doc: "what happened, beside event"},
+			{Name: "kind", Kind: CV, Unit: "0.5 V a gesture", Step: true, Doc: "what happened, beside event"},
 			{Name: "audio", Kind: Audio, Doc: "the pod's own voice"},
 		},
 	}
@@ -177,6 +149,7 @@ func (p *pod) Reset() {
 // Process renders the panel, then the voice that it plays, where a cable
 // takes it on. Audio thread.
 func (p *pod) Process(io *IO) {
+	p.tell(io)
 	p.write(io, 0, podAudio)
 	out := io.Out[podAudio]
 	out.Channels = 1
@@ -197,6 +170,7 @@ func (p *pod) Process(io *IO) {
 		if since == 0 {
 			ready, phase, exists := io.Out[podReady].Volts[0][i], io.Out[podPhase].Volts[0][i], io.Out[podExists].Volts[0][i]
 			in.pitch = io.Params[0][i] / 12
+			in.load = min(max(io.Out[podLoad].Volts[0][i], 0), 10)
 			in.open = ready > dsp.SchmittHigh
 			if gate := phase > 2.5 && phase < 7.5; gate != in.gate {
 				p.voice.gate(gate)
@@ -287,6 +261,7 @@ func (e *etcd) Reset() {
 
 // Process renders the panel and its ticks. Audio thread.
 func (e *etcd) Process(io *IO) {
+	e.tell(io)
 	e.write(io, 0, etcdAudio)
 	io.Out[etcdAudio].Channels = 1
 	b := &io.Out[etcdAudio].Volts[0]

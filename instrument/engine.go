@@ -512,8 +512,8 @@ func finite(b []float32) bool {
 	return s == 0
 }
 
-// report queues an event for the control side. Audio thread.
-func (e *Engine) report(ev Event) { e.Outbox.Push(ev) }
+// report queues an event for the control side, if there is room. Audio thread.
+func (e *Engine) report(ev Event) bool { return e.Outbox.Push(ev) }
 
 // publish hands the control side a report. Audio thread.
 func (e *Engine) publish() {

@@ -27,6 +27,23 @@ const (
 // gestureWords are the gestures as switches and logs name them.
 var gestureWords = []string{"none", "scheduled", "ready", "served", "missed", "failed", "oom", "crash_loop", "succeeded", "evicted", "up", "down", "pulse"}
 
+// gestureMeanings say how a Voice plays the gestures, in their order.
+var gestureMeanings = [gestureCount]string{
+	NoGesture:        "not at all",
+	GestureScheduled: "a pluck on the node's side",
+	GestureReady:     "a soft high pluck as the voice comes into tune",
+	GestureServed:    "a drop of water at the endpoint's pitch",
+	GestureMissed:    "a dry click",
+	GestureFailed:    "a damped low strike; the voice is cut",
+	GestureOOM:       "the pitch falls an octave in 300 ms, saturating; the voice is cut",
+	GestureCrashLoop: "the strike repeated with rests that double",
+	GestureSucceeded: "a soft bell, once",
+	GestureEvicted:   "a sigh, while the voice walks to its new node",
+	GestureUp:        "three rising plucks: more was asked for",
+	GestureDown:      "three falling plucks: less was asked for",
+	GesturePulse:     "a quiet low pulse: the API does not answer",
+}
+
 // String returns the gesture's name.
 func (g Gesture) String() string {
 	if int(g) < len(gestureWords) {

@@ -162,6 +162,7 @@ func (p *Patch) Validate() error {
 		}
 	}
 	taken := map[JackRef]int{}
+	meant := map[JackRef]int{} // outputs of the cluster that mean one thing at a time
 	for i, c := range p.Cables {
 		at := fmt.Sprintf("cables[%d]", i)
 		from := p.end(c.From, true, at+".from", bad)
@@ -176,8 +177,38 @@ func (p *Patch) Validate() error {
 			bad(at+".to", "%s already holds cables[%d]; an input takes one cable, a mixer takes several", c.To, other)
 		}
 		taken[c.To] = i
+		if one := meansOne(c, from, to); one != "" {
+			if other, ok := meant[c.From]; ok {
+				bad(at+".from", "cables[%d] leads from %s to %s already: %s", other, c.From, p.Cables[other].To.Module, one)
+			} else {
+				meant[c.From] = i
+			}
+		}
+	}
+	for i, c := range p.Cables {
+		if c.From.Module.Kind() != "pod" || c.From.Jack != "load" || c.To.Module.Kind() != "node" || c.To.Jack != "load" {
+			continue
+		}
+		if k, ok := taken[JackRef{c.From.Module, "lifecycle"}]; ok && p.Cables[k].From.Module.Kind() == "deployment" {
+			d := p.Cables[k].From.Module
+			bad(fmt.Sprintf("cables[%d]", i), "%s shows a replica of %s, which runs where the template of its Deployment says; patch %s/pods to %s instead", c.From.Module, d, d, c.To)
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// meansOne returns why no second cable of its kind may start where this one
+// does, or nothing where it may.
+func meansOne(c Cable, from, to *JackSpec) string {
+	switch {
+	case from.Kind == Scale:
+		return "an autoscaler scales one Deployment"
+	case c.From.Module.Kind() == "ingress" && c.To.Module.Kind() == "service" && strings.HasPrefix(from.Name, "route_") && to.Name == "request":
+		return "a rule of an Ingress has one Service behind it"
+	case from.Kind == Claim:
+		return "a replica is shown on one Pod panel"
+	}
+	return ""
 }
 
 // end finds one end of a cable and says what is wrong with it.

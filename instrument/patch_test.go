@@ -12,7 +12,7 @@ func TestValidate(t *testing.T) {
 	all := specs
 	specs = registered // messages list the kinds that there are
 	defer func() { specs = all }()
-	const known = "deployment, pod, etcd, apiserver, voice, noise, vca, reverb, mixer, clock, audio_out"
+	const known = "deployment, pod, service, ingress, node, namespace, hpa, cronjob, job, controller, etcd, apiserver, rule, voice, noise, vca, reverb, mixer, clock, audio_out"
 	if got := strings.Join(kinds(), ", "); got != known {
 		t.Fatalf("the kinds are %s; the table below knows %s", got, known)
 	}

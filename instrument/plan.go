@@ -309,7 +309,7 @@ func (c *Compiler) newNode(m *Module) *node {
 		n.out[i] = &Signal{Channels: 1, node: n}
 	}
 	n.io.Out = n.out
-	n.io.handle = n.handle
+	n.io.handle, n.io.params = n.handle, n.params
 	h := fnv.New64a()
 	h.Write([]byte(m.ID))
 	n.proc.Init(c.sampleRate, c.seed^h.Sum64())

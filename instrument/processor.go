@@ -47,13 +47,19 @@ type IO struct {
 
 	handle uint32
 	engine *Engine
+	params []param
 }
 
+// rests tells whether param i is one value throughout the slice. It may say
+// no where it is. Audio thread.
+func (io *IO) rests(i int) bool { return io.params[i].flat }
+
 // Changed tells the control side that param or input i of this module took a
-// new value: what a knob with CV came to, or which way a watched gate went.
+// new value: what a knob with CV came to, which way a watched gate went, or
+// what an input read. It returns whether there was room to say so.
 // Audio thread.
-func (io *IO) Changed(kind EventKind, i int, offset int, value float32) {
-	io.engine.report(Event{Frame: io.Frame + int64(offset), Kind: kind, Module: io.handle, Index: uint8(i), Value: value})
+func (io *IO) Changed(kind EventKind, i int, offset int, value float32) bool {
+	return io.engine.report(Event{Frame: io.Frame + int64(offset), Kind: kind, Module: io.handle, Index: uint8(i), Value: value})
 }
 
 // EventKind says what an Event does.
@@ -72,8 +78,8 @@ const (
 
 	// From the engine.
 
-	EventWish   // param Index of Module, part of the cluster, came to Value, CV included
-	EventGate   // a watched input of Module rose (Value 1) or fell (Value 0)
+	EventWish   // param Index of Module, which the cluster hears of, came to Value, CV included
+	EventGate   // a watched input of Module rose (Value 1) or fell (Value 0); a Service's or Ingress' request that is to be made; a Controller's reconciliation by its program
 	EventSample // input Index of Module read Value, told because the EventGate after it needs it
 )
 

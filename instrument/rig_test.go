@@ -13,7 +13,7 @@ const testRate = 48000
 
 // registered are the modules of the instrument without those that the tests
 // add to the register.
-var registered = specs
+var registered = registry
 
 func TestMain(m *testing.M) {
 	specs = append(append([]*ModuleSpec{}, specs...), sourceSpec(), probeSpec(), delaySpec())
@@ -42,8 +42,11 @@ func sourceSpec() *ModuleSpec {
 
 // jackOf names the source's jack of a kind.
 func jackOf(k SignalKind) string {
-	if k == Presence {
+	switch k {
+	case Presence:
 		k = Gate
+	case Selector, Placement:
+		k = Pods
 	}
 	return fmt.Sprintf("out_%d", k)
 }

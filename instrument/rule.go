@@ -8,7 +8,7 @@ func ruleSpec() *ModuleSpec {
 		Outputs: []JackSpec{
 			{Name: "pitch", Kind: Pitch, Poly: true, Doc: "pitch of each channel's last note"},
 			{Name: "gate", Kind: Gate, Poly: true, Doc: "high while a channel's note or gate holds"},
-			{Name: "velocity", Kind: CV, Poly: true, Unit: "10 V = 127", Doc: "how hard each channel's last note was struck"},
+			{Name: "velocity", Kind: CV, Poly: true, Unit: "10 V = 127", Step: true, Doc: "how hard each channel's last note was struck"},
 			{Name: "trigger", Kind: Trigger, Poly: true, Doc: "a note began"},
 			{Name: "cv", Kind: CV, Poly: true, Doc: "what each channel's CV rule came to"},
 		},

@@ -1,5 +1,7 @@
 package instrument
 
+import "slices"
+
 // BlockSize is the quantum of the engine in frames: 1.33 ms at 48 kHz. It is
 // the longest slice a Processor sees, the delay of a feedback cable, and the
 // block of the ring to the sound device.
@@ -77,6 +79,35 @@ var kindNames = [...]string{"audio", "CV", "pitch", "gate", "trigger", "claim", 
 
 // String returns the kind's name as the panels print it.
 func (k SignalKind) String() string { return kindNames[k] }
+
+// CableMeaning is what a cable between two modules of the cluster says of it.
+type CableMeaning struct {
+	// From and To are examples of its ends, as kind/jack; another number at
+	// the end of a jack means the same of another row.
+	From, To string
+	// Holds is what the cluster must hold while the cable is in.
+	Holds string
+}
+
+// cableMeanings lists every cable that says something to the cluster or
+// brings its own state back.
+var cableMeanings = []CableMeaning{
+	{"deployment/claim_1", "pod/lifecycle", "nothing new: the Pod panel shows the replica in that row of the Deployment, which owns it through its ReplicaSet"},
+	{"pod/ready", "deployment/ready_1", "nothing new: status on its way home; lights the row"},
+	{"deployment/pods", "service/selector", "the Service's selector matches the labels of the Deployment's pods"},
+	{"pod/ready", "service/selector", "the Service's selector matches that pod; one that a Deployment claims, through the label of its panel"},
+	{"service/endpoint_1", "pod/request", "nothing new: the endpoint of that place in the EndpointSlices is struck as it takes a request"},
+	{"ingress/route_1", "service/request", "the Ingress has a rule with its host and that path, and the Service behind it; no more than one Service a route"},
+	{"deployment/pods", "node/load", "the Deployment's pods must run on that Node: node affinity in the pod template"},
+	{"pod/load", "node/load", "that bare pod must run on that Node; a replica's place is its Deployment's to say"},
+	{"hpa/scale", "deployment/replicas_cv", "a HorizontalPodAutoscaler has the Deployment as its target, and the number of replicas is its to say; no more than one Deployment an autoscaler"},
+	{"cronjob/active", "pod/lifecycle", "as with any gate, a MIDI note's or a clock's: a bare pod exists while it is high"},
+	{"controller/act", "deployment/replicas_cv", "the replicas that knob and CV come to: a control loop drawn with cables"},
+	{"controller/act", "node/capacity_cv", "the capacity that knob and CV come to"},
+}
+
+// CableMeanings returns what the cables between modules of the cluster say.
+func CableMeanings() []CableMeaning { return slices.Clone(cableMeanings) }
 
 // cableMeans tells whether a cable from an output to an input can mean
 // anything. On sound modules any voltage goes anywhere, as in any rack; an

@@ -134,6 +134,12 @@ type JackSpec struct {
 	Button bool
 	// Bargraph marks an output whose volts the panel shows as a bar.
 	Bargraph bool
+	// Step marks a CV output of a cluster module that steps as a gate does,
+	// because it is read at the edge of a trigger beside it.
+	Step bool
+	// Glide is how long a CV output of a cluster module takes to a new level,
+	// in seconds; 0 is 10 ms.
+	Glide float64
 }
 
 // ModuleSpec declares a module: everything that panels, addresses, files and
@@ -232,6 +238,9 @@ var specs = func() []*ModuleSpec {
 	}
 	return all
 }()
+
+// registry is the modules of the instrument itself: what its documents speak of.
+var registry = specs
 
 // Specs returns every module there is. The slice must not be changed.
 func Specs() []*ModuleSpec { return specs }

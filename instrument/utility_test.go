@@ -190,7 +190,7 @@ func TestWish(t *testing.T) {
 	wishes := func() (all []float32) {
 		var ev Event
 		for r.e.Outbox.Pop(&ev) {
-			if ev.Kind == EventWish {
+			if ev.Kind == EventWish && ev.Index == 0 {
 				all = append(all, ev.Value)
 			}
 		}

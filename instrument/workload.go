@@ -1,5 +1,7 @@
 package instrument
 
+import "github.com/k8s-synth/k8s-synth/dsp"
+
 func hpaSpec() *ModuleSpec {
 	return &ModuleSpec{
 		Kind: "hpa", Title: "HorizontalPodAutoscaler", HP: 8, Plus12: 30, Minus12: 5,
@@ -22,6 +24,11 @@ func hpaSpec() *ModuleSpec {
 	}
 }
 
+// phaseGlide is the time from one level of a CronJob's phase to the next: the
+// control side sends twenty a second, and gliding just as long makes one ramp
+// of them.
+const phaseGlide = 0.05
+
 func cronJobSpec() *ModuleSpec {
 	return &ModuleSpec{
 		Kind: "cronjob", Title: "CronJob", HP: 8, Plus12: 30, Minus12: 5,
@@ -42,7 +49,7 @@ func cronJobSpec() *ModuleSpec {
 		Outputs: []JackSpec{
 			{Name: "tick", Kind: Trigger, Doc: "a Job was started"},
 			{Name: "active", Kind: Gate, Doc: "high while a Job of it runs"},
-			{Name: "phase", Kind: CV, Unit: "0 … 10 V", Doc: "how far the time is from the last tick to the next"},
+			{Name: "phase", Kind: CV, Unit: "0 … 10 V", Glide: phaseGlide, Doc: "how far the time is from the last tick to the next"},
 			{Name: "done", Kind: Trigger, Doc: "a Job of it ended"},
 		},
 	}
@@ -53,7 +60,7 @@ func jobSpec() *ModuleSpec {
 		Kind: "job", Title: "Job", HP: 8, Plus12: 30, Minus12: 5,
 		Doc:   "A one-shot envelope: a trigger starts a Job, the envelope rises as its pods start, holds while they work and falls when they are done.",
 		Bound: "Job: spec.completions, spec.parallelism, spec.backoffLimit; status.active, status.succeeded, status.failed",
-		New:   func() Processor { return newPanel("job") },
+		New:   func() Processor { return &job{} },
 		Params: []ParamSpec{
 			{Name: "runs", Doc: "how often it was started", Min: 0, Max: 1e6, Whole: true, Counter: true, Cluster: true},
 			{Name: "completions", Doc: "pods that must succeed", Min: 1, Max: MaxReplicas, Value: 1, Whole: true, Cluster: true},
@@ -74,5 +81,95 @@ func jobSpec() *ModuleSpec {
 			{Name: "failed", Kind: Trigger, Doc: "it was given up"},
 			{Name: "envelope", Kind: CV, Unit: "0 … 10 V", Doc: "the envelope"},
 		},
+	}
+}
+
+const (
+	jobActive = iota
+	jobProgress
+	jobComplete
+	jobFailed
+	jobEnvelope
+)
+
+// The params of a Job's envelope.
+const (
+	jobAttack  = 6
+	jobRelease = 7
+)
+
+// jobCutSeconds is the T60 of the envelope of a Job that failed.
+const jobCutSeconds = 0.012
+
+// job is a panel with an envelope. It rises and holds while pods of the Job
+// run and, once they have, between two of them while its progress is neither
+// nothing nor all; it falls when the Job is done, and is cut when it failed.
+type job struct {
+	panel
+	env    dsp.ADSR
+	active bool
+	begun  bool // it has run, and is neither complete nor given up
+	cut    bool
+}
+
+func (j *job) Init(sampleRate float64, seed uint64) {
+	j.panel.init(Spec("job"), sampleRate)
+	j.env.Init(sampleRate)
+}
+
+// Reset lowers the jacks and the envelope. Audio thread.
+func (j *job) Reset() {
+	j.panel.Reset()
+	j.env.Reset()
+	j.active, j.begun, j.cut = false, false, false
+}
+
+// Receive takes an event as a panel does, and what it means to the envelope.
+// Audio thread.
+func (j *job) Receive(e Event) {
+	j.panel.Receive(e)
+	if e.Channel != 0 {
+		return
+	}
+	switch {
+	case e.Index == jobActive && e.Kind == EventLevel:
+		active := j.level(jobActive) > dsp.SchmittHigh
+		if active && !j.active {
+			j.begun, j.cut = true, false
+			j.env.Trigger() // where the Job before it still holds
+		}
+		j.active = active
+	case e.Index == jobComplete && e.Kind == EventPulse:
+		j.begun = false
+	case e.Index == jobFailed && e.Kind == EventPulse:
+		j.begun, j.cut = false, true
+	}
+}
+
+// Process renders the panel and the envelope. Audio thread.
+func (j *job) Process(io *IO) {
+	j.tell(io)
+	j.write(io, 0, jobEnvelope)
+	out := io.Out[jobEnvelope]
+	progress := j.level(jobProgress)
+	gate := !j.cut && (j.active || j.begun && progress > 0 && progress < GateVolts)
+	if !gate {
+		j.begun = false
+		if !j.env.Active() {
+			if !out.silent() {
+				out.Fill(0)
+			}
+			return
+		}
+	}
+	out.Channels, out.Held = 1, 0
+	b, attack, release := &out.Volts[0], io.Params[jobAttack], io.Params[jobRelease]
+	for i := range io.N {
+		fall := float64(release[i])
+		if j.cut {
+			fall = min(fall, jobCutSeconds)
+		}
+		j.env.Set(float64(attack[i]), 1, GateVolts, fall)
+		b[i] = j.env.Next(gate)
 	}
 }

@@ -1,0 +1,91 @@
+package instrument
+
+import "math"
+
+const (
+	// wishHysteresis is how far knob and CV of a param of whole numbers must be
+	// from what was last told. A knob and a clean 1 V a replica move by 1; a
+	// noise of ±0.3 V about a midpoint moves by 0.8 and changes nothing.
+	wishHysteresis = 0.85
+	// wishShare is the share of its range by which a param moves before it is
+	// told while it still moves.
+	wishShare = 0.005
+	// wishRate is how often a second one param is told at most: the cluster's
+	// own writers are slower.
+	wishRate = 50
+	// wishSettled is how long a param must stand still, in seconds, until its
+	// exact place is told.
+	wishSettled = 0.05
+)
+
+// wish tells the control side what one knob and its CV came to, at most
+// wishRate times a second. Small steps are left out while it moves; where it
+// stops is always told.
+type wish struct {
+	param int
+	whole bool
+	step  float32 // it is told at once when it is farther from what was told,
+	fine  float32 // and when it has settled if it is farther than this
+	gap   int64   // least frames from one to the next
+	still int64   // frames without a change after which it has settled
+
+	told   float32
+	toldAt int64
+	last   float32
+	since  int64 // frame of the last change
+}
+
+// newWishes returns one wish for each param of the cluster that has a CV jack.
+func newWishes(spec *ModuleSpec, sampleRate float64) (ws []wish) {
+	for i := range spec.Params {
+		p := &spec.Params[i]
+		if p.PerVolt == 0 || !p.Cluster && !p.Live {
+			continue
+		}
+		w := wish{param: i, whole: p.Whole, step: float32(wishShare * (p.Max - p.Min)),
+			gap: int64(sampleRate / wishRate), still: int64(sampleRate * wishSettled),
+			told: float32(math.Inf(-1)), toldAt: math.MinInt32}
+		if w.whole {
+			w.step, w.fine = max(w.step, wishHysteresis), wishHysteresis
+		}
+		ws = append(ws, w)
+	}
+	return ws
+}
+
+// tell looks at one slice of the param. Audio thread.
+func (w *wish) tell(io *IO) {
+	b := io.Params[w.param]
+	rests := io.rests(w.param)
+	for i := 0; i < io.N; {
+		f := io.Frame + int64(i)
+		if v := b[i]; v != w.last {
+			w.last, w.since = v, f
+		}
+		d := w.last - w.told
+		if d < 0 {
+			d = -d
+		}
+		due := int64(math.MaxInt64)
+		if d > w.step {
+			due = max(f, w.toldAt+w.gap)
+		} else if d > w.fine {
+			due = max(w.since+w.still, w.toldAt+w.gap)
+		}
+		if due <= f {
+			v := w.last
+			if w.whole {
+				v = float32(math.Floor(float64(v) + 0.5))
+			}
+			if !io.Changed(EventWish, w.param, i, v) {
+				return // no room; the next slice tries again
+			}
+			w.told, w.toldAt = v, f
+		}
+		i++
+		if rests {
+			// Nothing changes before it is due.
+			i = int(min(max(due-io.Frame, int64(i)), int64(io.N)))
+		}
+	}
+}
