@@ -20,6 +20,8 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/parser"
+
+	"github.com/k8s-synth/k8s-synth/mapping"
 )
 
 // What keeps an expression from stalling the goroutine that plays. A unit of
@@ -43,7 +45,7 @@ const (
 	maxStates = 200
 	// maxNesting is how deep the loops of CEL's macros may stand in one
 	// another, and maxDepth anything else.
-	maxNesting, maxDepth = 2, 50
+	maxNesting, maxDepth = 4, 50
 )
 
 // language is what expressions of one kind are compiled in.
@@ -205,10 +207,13 @@ func plain(err error) error {
 	var e *types.Err
 	if errors.As(err, &e) {
 		if w := e.Unwrap(); w != nil {
-			return w
+			err, text = w, w.Error()
 		}
 	}
-	return errors.New(strings.TrimSuffix(text, "."))
+	if m := noConversion.FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("%s was given a word that is not one; number(word, default) takes any word", m[1])
+	}
+	return err
 }
 
 // isConstant tells whether an expression has no variable in it and leaves
@@ -238,9 +243,12 @@ func judge(a *ast.AST) (found []issue) {
 			judgeCall(a, e, say)
 		}
 		if t := a.GetType(e.ID()); t != nil && !flat(t) {
-			if t.Kind() == types.TypeKind {
+			switch t.Kind() {
+			case types.TypeKind:
 				say(e.ID(), "%s is a type, not a value; a conversion is written %s(x)", e.AsIdent(), e.AsIdent())
-			} else {
+			case types.NullTypeKind:
+				say(e.ID(), "there is no null in rules; what is not there is an empty string, \"\"")
+			default:
 				say(e.ID(), "%s cannot be used here; a list or map holds numbers, words, times or bools of one kind, and is not empty", typeName(t))
 			}
 		}
@@ -271,6 +279,7 @@ func judgeCall(a *ast.AST, e ast.Expr, say func(int64, string, ...any)) {
 			}
 		}
 	}
+	judgeWords(e, say)
 	for _, id := range a.GetOverloadIDs(e.ID()) {
 		if strings.HasSuffix(id, "_with_tz") {
 			say(e.ID(), "%s takes no time zone here: times are in UTC", c.FunctionName())
@@ -286,6 +295,42 @@ func judgeCall(a *ast.AST, e ast.Expr, say func(int64, string, ...any)) {
 		if n := states(pattern); n > maxStates {
 			say(pattern.ID(), "the pattern is too large: %d steps at each character, at most %d are allowed", n, maxStates)
 		}
+	}
+}
+
+// judgeWords finds kinds and fields that no transition has: such a condition
+// would wait for ever.
+func judgeWords(e ast.Expr, say func(int64, string, ...any)) {
+	c := e.AsCall()
+	args := c.Args()
+	check := func(about string, words ...ast.Expr) {
+		all := vocabulary[about]
+		if all == nil {
+			return
+		}
+		for _, w := range words {
+			if text, ok := literal(w); ok && text != "" && !slices.Contains(all, text) {
+				say(w.ID(), "no transition has the %s %q; there are %s%s", about, clip(text), strings.Join(all, ", "), near(text, all))
+				return
+			}
+		}
+	}
+	ident := func(e ast.Expr) string {
+		if e.Kind() == ast.IdentKind {
+			return e.AsIdent()
+		}
+		return ""
+	}
+	switch c.FunctionName() {
+	case operators.Equals, operators.NotEquals:
+		check(ident(args[0]), args[1])
+		check(ident(args[1]), args[0])
+	case operators.In:
+		if args[1].Kind() == ast.ListKind {
+			check(ident(args[0]), args[1].AsList().Elements()...)
+		}
+	case "@state":
+		check("field", args[1])
 	}
 }
 
@@ -388,6 +433,8 @@ func (sizes) CallCost(name, overload string, args []ref.Val, result ref.Val) *ui
 }
 
 var (
+	noConversion = regexp.MustCompile(`^type conversion error from 'string' to '(int|double|uint)'$`)
+
 	undeclared = regexp.MustCompile(`^undeclared reference to '(.*)' \(in container '.*'\)$`)
 	noOverload = regexp.MustCompile(`^found no matching overload for '(.*)' applied to '(.*)'$`)
 	expecting  = regexp.MustCompile(`,? expecting \{.*\}$`)
@@ -402,26 +449,48 @@ func (l *language) issues(iss *cel.Issues, source string) (all []issue) {
 		text := strings.TrimSpace(e.Message)
 		if m := undeclared.FindStringSubmatch(text); m != nil {
 			text = fmt.Sprintf("undeclared reference to '%s'%s", clip(m[1]), near(m[1], l.names))
+			if u := usage(m[1]); u != "" && slices.Contains(l.names, m[1]) {
+				text = fmt.Sprintf("'%s' does not take such arguments; it is %s", m[1], u)
+			}
 		} else if m := noOverload.FindStringSubmatch(text); m != nil {
 			text = noMatch(m[1], typeWords.Replace(m[2]))
 		} else if after, ok := strings.CutPrefix(text, "Syntax error: "); ok {
-			text = "this is not CEL: " + expecting.ReplaceAllString(after, "")
+			text = syntaxText(expecting.ReplaceAllString(after, ""))
+		} else if strings.Contains(text, "comprehension exceeds nesting limit") {
+			text = fmt.Sprintf("loops such as exists, map and filter stand at most %d deep in one another", maxNesting)
 		}
 		if line < 1 || column < 1 {
 			line, column = 1, 1
 		}
 		all = append(all, issue{line, column, errors.New(text)})
-		if len(all) == 5 {
+		if strings.HasPrefix(text, "this is not CEL") || len(all) == 5 {
 			break // what follows a mistake of syntax is noise
 		}
 	}
 	return all
 }
 
+// syntaxText explains a mistake of the grammar.
+func syntaxText(text string) string {
+	switch {
+	case strings.Contains(text, "token recognition error at: '= "):
+		return "this is not CEL: a single =; equality is written =="
+	case strings.Contains(text, "'<EOF>'") && !strings.Contains(text, "extraneous"):
+		return "this is not CEL: the expression ends too early"
+	}
+	return "this is not CEL: " + text
+}
+
 // noMatch explains that a function or an operator does not take such values.
 func noMatch(name, args string) string {
 	if op, ok := operators.FindReverse(name); ok && op != "" {
 		name = op
+	}
+	switch name {
+	case operators.Conditional:
+		return fmt.Sprintf("a ? b : c takes a bool and two of one kind, not %s", args)
+	case "@state":
+		name, args = "state", strings.Replace(args, "(rule, ", "(", 1)
 	}
 	text := fmt.Sprintf("'%s' does not take %s", name, args)
 	if u := usage(name); u != "" {
@@ -468,6 +537,24 @@ func cut(s string) string {
 		n--
 	}
 	return s[:n]
+}
+
+// vocabulary is what transitions may say of their kinds and fields.
+var vocabulary = map[string][]string{
+	"kind": {
+		mapping.KindPod, mapping.KindDeployment, mapping.KindNode, mapping.KindService, mapping.KindIngress, mapping.KindHPA,
+		mapping.KindCronJob, mapping.KindJob, mapping.KindNamespace, mapping.KindComposition, mapping.KindEtcd, mapping.KindAPIServer,
+		mapping.KindCluster,
+	},
+	"field": {
+		mapping.FieldExists, mapping.FieldDeleting, mapping.FieldNode, mapping.FieldPhase, mapping.FieldReady, mapping.FieldRestarts,
+		mapping.FieldReason, mapping.FieldReplicas, mapping.FieldReadyPods, mapping.FieldUpdated, mapping.FieldGen, mapping.FieldObserved,
+		mapping.FieldCordoned, mapping.FieldPressure, mapping.FieldLoad, mapping.FieldMemory, mapping.FieldCapacity, mapping.FieldEndpoints,
+		mapping.FieldRoutes, mapping.FieldCurrent, mapping.FieldDesired, mapping.FieldLimited, mapping.FieldTick, mapping.FieldNext,
+		mapping.FieldActive, mapping.FieldSucceeded, mapping.FieldFailed, mapping.FieldComplete, mapping.FieldHeadroom, mapping.FieldSynthesis,
+		mapping.FieldRevision, mapping.FieldLatency, mapping.FieldReachable, mapping.FieldSynced, mapping.FieldBoot, mapping.FieldRoute,
+		mapping.FieldServed, mapping.FieldMissed, mapping.FieldNotFound,
+	},
 }
 
 // The languages are made when the first expression is compiled: a scene

@@ -167,8 +167,7 @@ func clip(s string) string {
 }
 
 // near returns `; did you mean "name"?` for the known name that is nearest to
-// an unknown one by insertions, deletions and substitutions, or nothing where
-// none is near.
+// an unknown one, or nothing where none is near.
 func near(name string, known []string) string {
 	n := utf8.RuneCountInString(name)
 	if n == 0 || n > MaxName {
@@ -186,22 +185,27 @@ func near(name string, known []string) string {
 	return fmt.Sprintf("; did you mean %q?", best)
 }
 
+// edits is the optimal string alignment distance: insertions, deletions,
+// substitutions and swaps of neighbours that turn a into b.
 func edits(a, b []rune) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	before, last, this := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
 	}
 	for i, x := range a {
-		before := row[0]
-		row[0] = i + 1
+		this[0] = i + 1
 		for j, y := range b {
-			cost := before
+			d := last[j]
 			if x != y {
-				cost++
+				d++
 			}
-			before = row[j+1]
-			row[j+1] = min(cost, before+1, row[j]+1)
+			d = min(d, last[j+1]+1, this[j]+1)
+			if i > 0 && j > 0 && x == b[j-1] && a[i-1] == y {
+				d = min(d, before[j-1]+1)
+			}
+			this[j+1] = d
 		}
+		before, last, this = last, this, before
 	}
-	return row[len(b)]
+	return last[len(b)]
 }

@@ -89,7 +89,7 @@ func known(what string, all map[string][]int, name string) ([]int, error) {
 			names = append(names, n)
 		}
 		slices.Sort(names)
-		return nil, fmt.Errorf("unknown %s %q%s; there are %s", what, clip(name), near(name, names), strings.Join(names, ", "))
+		return nil, fmt.Errorf("unknown %s %q; there are %s%s", what, clip(name), strings.Join(names, ", "), near(name, names))
 	}
 	return steps, nil
 }
