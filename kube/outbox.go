@@ -71,6 +71,15 @@ func (o *Outbox) Problem(where, text string) {
 	o.cond.Signal()
 }
 
+// Edit adds what another hand made of the topology. It never blocks, and it is
+// never left out: an edit is a thing of hands, so there are few.
+func (o *Outbox) Edit(e mapping.Edit) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue = append(o.queue, mapping.Message{Edit: &e})
+	o.cond.Signal()
+}
+
 // Skipped returns how many messages were merged or left out so far.
 func (o *Outbox) Skipped() int64 {
 	o.mu.Lock()

@@ -60,6 +60,11 @@ type Publisher struct {
 	actions  chan mapping.Action
 	wake     chan struct{}
 
+	// notes are Events that wait to be written.
+	notes chan note
+	// OnEdit hears of a topology that another hand wrote. It must not block.
+	OnEdit func(mapping.Edit)
+
 	mu       sync.Mutex
 	attached bool
 	// wanted is the newest topology, count tells it from the last one;
@@ -74,6 +79,24 @@ type Publisher struct {
 	told       bool
 	failed     string // UUID of the synthesis under way that shows an error
 	problem    string
+	refused    string // why the topology could not be written, as it was told
+
+	// version is the resource version of the ConfigMap as it was last seen, ""
+	// where there is none; only on that is written. revision and uid are the
+	// same object's.
+	version  string
+	revision int64
+	uid      types.UID
+	// known is the hash of the text that we wrote or took over last, base the
+	// topology that it says. writing holds texts of which it is not certain
+	// whether they have been written.
+	known   string
+	base    *mapping.Topology
+	writing map[string]mapping.Topology
+	// edit waits for the instrument; rejected stands in the ConfigMap and
+	// cannot be read.
+	edit     *edit
+	rejected *rejection
 }
 
 // flight is one publication: the ConfigMap's revision and when it was asked.
@@ -85,9 +108,16 @@ type flight struct {
 // NewPublisher returns the Publisher of an observer's namespace. It works in
 // the observer's sessions, so it must be made before Run.
 func NewPublisher(o *Observer) *Publisher {
-	p := &Publisher{observer: o, log: o.Log, actions: make(chan mapping.Action, maxActions), wake: make(chan struct{}, 1)}
+	p := &Publisher{
+		observer: o, log: o.Log,
+		actions: make(chan mapping.Action, maxActions), wake: make(chan struct{}, 1), notes: make(chan note, maxNotes),
+		OnEdit: func(mapping.Edit) {}, writing: map[string]mapping.Topology{},
+	}
 	o.sessions = append(o.sessions, p.session)
 	o.onComposition = p.composition
+	if !o.ListenOnly {
+		o.onTopology = p.topology
+	}
 	return p
 }
 
@@ -107,10 +137,155 @@ func (p *Publisher) Publish(t mapping.Topology) error {
 		return err
 	}
 	p.mu.Lock()
+	t, conflicts := p.joined(t)
 	p.wanted = &t
 	p.count++
 	p.mu.Unlock()
+	p.tellConflicts(conflicts)
 	p.stir()
+	return nil
+}
+
+// joined returns a topology of the instrument's with the edit that it has not
+// taken over yet, and what has to be told about it. The lock is held.
+func (p *Publisher) joined(t mapping.Topology) (mapping.Topology, []string) {
+	e := p.edit
+	if e == nil {
+		return t, nil
+	}
+	if time.Now().After(e.until) {
+		p.edit = nil
+		if left := flatten(t).changed(e.theirs); len(left) > 0 && len(e.waiting()) > 0 {
+			return t, []string{fmt.Sprintf("the patch did not take over the edit of %s within %v, and overrules it: %s", e.by, editPatience, places(e.waiting()))}
+		}
+		return t, nil
+	}
+	merged, conflicts := e.apply(t)
+	var told []string
+	for _, c := range conflicts {
+		told = append(told, c.String())
+	}
+	if err := eno.Validate(merged); err != nil {
+		p.edit = nil
+		return t, append(told, fmt.Sprintf("the edit of %s and the patch do not go together, and the patch overrules it: %v", e.by, err))
+	}
+	if len(e.waiting()) == 0 {
+		p.edit = nil
+	}
+	return merged, told
+}
+
+func (p *Publisher) tellConflicts(texts []string) {
+	for _, text := range texts {
+		p.observer.Problem("topology", text)
+	}
+}
+
+// topology takes over the ConfigMap as the cluster has it, nil where there is
+// none. What another hand wrote is handed to the instrument, or refused.
+func (p *Publisher) topology(cm *corev1.ConfigMap) {
+	if cm == nil {
+		p.mu.Lock()
+		again := p.version != ""
+		if again {
+			p.version, p.published, p.flight, p.rejected = "", 0, nil, nil
+		}
+		p.mu.Unlock()
+		if again {
+			p.log.Warn("the topology was deleted by another hand, and is written again")
+			p.stir()
+		}
+		return
+	}
+	if ours(cm, "configmap") != nil {
+		return // claim tells it
+	}
+	text := cm.Data[eno.ConfigMapKey]
+	hash, revision := hashOf(text), revisionOf(cm)
+	p.mu.Lock()
+	if p.uid == cm.UID && p.version != "" && revision < p.revision {
+		p.mu.Unlock()
+		return // a watch that lags behind
+	}
+	p.version, p.revision, p.uid = cm.ResourceVersion, revision, cm.UID
+	if t, ok := p.writing[hash]; ok {
+		p.known, p.base, p.rejected = hash, &t, nil
+		p.mu.Unlock()
+		return
+	}
+	if hash == p.known || p.rejected != nil && p.rejected.hash == hash {
+		if hash == p.known {
+			p.rejected = nil
+		}
+		p.mu.Unlock()
+		return
+	}
+	t, err := readTopology(cm, p.observer.Namespace)
+	if p.known == "" && cm.Annotations[writtenAnnotation] == hash {
+		// It stands as we left it when we ended.
+		p.known = hash
+		if err == nil {
+			p.base = &t
+		}
+		p.mu.Unlock()
+		return
+	}
+	by := hand(cm)
+	base := mapping.Topology{}
+	if p.base != nil {
+		base = *p.base
+	} else if p.known == "" {
+		base = lastWritten(cm)
+		if base.Version != 0 {
+			p.base = &base
+		}
+	}
+	if err != nil {
+		p.rejected = &rejection{text: text, hash: hash, by: by, err: err}
+		p.mu.Unlock()
+		p.observer.Problem("topology", fmt.Sprintf("the edit of %s is refused, and the last good topology goes on: %v", by, err))
+		p.note(cm, corev1.EventTypeWarning, reasonInvalid, err.Error())
+		return
+	}
+	p.known, p.base, p.rejected = hash, &t, nil
+	changed := flatten(base).changed(flatten(t))
+	if len(changed) == 0 {
+		p.mu.Unlock()
+		return // only its form was edited
+	}
+	p.edit = newEdit(p.edit, by, base, t, p.wanted, time.Now().Add(editPatience))
+	var conflicts []string
+	if p.wanted != nil {
+		// Wanted holds the edit from now on, so that no outage brings back
+		// what was before it.
+		merged, told := p.joined(*p.wanted)
+		p.wanted, conflicts = &merged, told
+		if len(flatten(t).changed(flatten(merged))) > 0 {
+			p.count++ // what stands there now is not all that is wanted
+		}
+	}
+	p.mu.Unlock()
+	p.log.Info("the topology was edited", "by", by, "places", places(changed))
+	p.OnEdit(mapping.Edit{By: by, Topology: t, Base: base})
+	p.tellConflicts(conflicts)
+	p.note(cm, corev1.EventTypeNormal, reasonAdopted, fmt.Sprintf("taken over from %s: %s", by, places(changed)))
+	p.stir()
+}
+
+// look reads the ConfigMap from the store, past any watch.
+func (p *Publisher) look(ctx context.Context, conn *Conn) error {
+	cm, err := conn.core.ConfigMaps(p.observer.Namespace).Get(ctx, eno.ConfigMapName, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		p.topology(nil)
+		return nil
+	case err != nil:
+		return fmt.Errorf("configmap %s/%s: %w", p.observer.Namespace, eno.ConfigMapName, err)
+	}
+	if err := ours(cm, "configmap"); err != nil {
+		return err
+	}
+	p.topology(cm)
 	return nil
 }
 
@@ -158,15 +333,19 @@ func (p *Publisher) session(ctx context.Context, conn *Conn) {
 	defer wg.Wait()
 	wg.Go(func() { o.heartbeat(ctx, conn) })
 	wg.Go(func() { p.keep(ctx, conn) })
-	if !p.insist(ctx, "topology", func(ctx context.Context) error { return p.claim(ctx, conn, eno.ConfigMapName) }) {
+	wg.Go(func() { p.record(ctx, conn) })
+	p.mu.Lock()
+	p.version = "" // the store may be another one than before the outage
+	p.mu.Unlock()
+	if !p.insist(ctx, "topology", func(ctx context.Context) error { return p.look(ctx, conn) }) {
 		return
 	}
 	if !p.insist(ctx, "writes", func(ctx context.Context) error { return p.claim(ctx, conn, writesName) }) {
 		return
 	}
 	p.mu.Lock()
-	// The store may be another one than before the outage: what is wanted is
-	// applied again, which changes nothing where it is there already.
+	// What is wanted is applied again, which changes nothing where it is there
+	// already.
 	p.attached, p.flight, p.oldest, p.published = true, nil, nil, 0
 	p.unanswered, p.told = time.Time{}, false
 	p.mu.Unlock()
@@ -203,19 +382,11 @@ func (p *Publisher) keep(ctx context.Context, conn *Conn) {
 		p.insist(ctx, "namespace "+namespace, func(ctx context.Context) error { return p.ensureNamespace(ctx, conn) })
 		p.insist(ctx, "synthesizer", func(ctx context.Context) error { return p.apply(ctx, synthesizers, eno.Synthesizer()) })
 		p.insist(ctx, "composition", func(ctx context.Context) error { return p.apply(ctx, compositions, eno.Composition(namespace)) })
-		_, err := conn.core.ConfigMaps(namespace).Get(ctx, eno.ConfigMapName, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			p.mu.Lock()
-			again := p.published > 0
-			if again {
-				p.published, p.flight = 0, nil
-			}
-			p.mu.Unlock()
-			if again {
-				p.log.Warn("the topology was deleted by another hand, and is written again")
-				p.stir()
-			}
+		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+		if err := p.look(callCtx, conn); err != nil && ctx.Err() == nil {
+			p.log.Debug("the topology was not read", "reason", err)
 		}
+		cancel()
 		select {
 		case <-ctx.Done():
 			return
@@ -240,7 +411,7 @@ func (p *Publisher) publish(ctx context.Context, conn *Conn) {
 				delay = reconnectMin
 				continue
 			}
-			p.log.Warn("the topology was not written", "reason", err)
+			p.log.Warn("the topology was not written", "generation", t.Generation, "reason", err)
 			p.say("publisher", err)
 			wait, delay = delay, min(2*delay, reconnectMax)
 		}
@@ -266,6 +437,11 @@ func (p *Publisher) next(now time.Time) (*mapping.Topology, int64, time.Duration
 	if p.wanted == nil || p.count == p.published {
 		return nil, 0, time.Minute
 	}
+	if p.rejected != nil && p.base != nil && len(flatten(*p.base).changed(flatten(*p.wanted))) == 0 {
+		// The hand that made a slip may still be at it; what it wrote is left
+		// alone as long as the patch has nothing new to say.
+		return nil, 0, time.Minute
+	}
 	if p.flight != nil {
 		if open := p.flight.at.Add(gateTimeout); now.Before(open) {
 			return nil, 0, open.Sub(now)
@@ -274,37 +450,82 @@ func (p *Publisher) next(now time.Time) (*mapping.Topology, int64, time.Duration
 	return p.wanted, p.count, 0
 }
 
-// put writes one topology with server-side apply.
+// put writes one topology onto the ConfigMap as it was last seen. Where another
+// hand was faster, what it wrote is taken over first, and nil is returned: the
+// next one to write has it.
 func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, count int64) error {
-	p.mu.Lock()
-	failed := p.failed
-	p.mu.Unlock()
 	text, err := eno.Encode(t)
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]any{
-		"apiVersion": "v1",
-		"kind":       "ConfigMap",
-		"metadata": map[string]any{
-			"name":        eno.ConfigMapName,
-			"namespace":   p.observer.Namespace,
-			"labels":      map[string]string{eno.ManagedByLabel: eno.ManagedBy},
-			"annotations": map[string]string{eno.GenerationAnnotation: strconv.FormatInt(t.Generation, 10)},
-		},
-		"data": map[string]string{eno.ConfigMapKey: text},
-	})
+	packed, err := pack(text)
 	if err != nil {
-		return fmt.Errorf("topology %d: %w", t.Generation, err)
+		return err
 	}
+	hash := hashOf(text)
+	p.mu.Lock()
+	failed, version, uid, rejected := p.failed, p.version, p.uid, p.rejected
+	p.writing[hash] = t
+	p.mu.Unlock()
 	at := time.Now()
 	callCtx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	force := true
-	cm, err := conn.core.ConfigMaps(p.observer.Namespace).Patch(callCtx, eno.ConfigMapName, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
-	if err != nil {
-		return fmt.Errorf("publishing topology %d: %w", t.Generation, err)
+	if rejected != nil {
+		if err := p.keepRejected(callCtx, conn, rejected); err != nil {
+			return err
+		}
 	}
+	object := corev1.ConfigMap{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: eno.ConfigMapName, Namespace: p.observer.Namespace,
+			Labels: map[string]string{eno.ManagedByLabel: eno.ManagedBy},
+			Annotations: map[string]string{
+				eno.GenerationAnnotation: strconv.FormatInt(t.Generation, 10),
+				writtenAnnotation:        hash,
+				writtenTextAnnotation:    packed,
+			},
+		},
+		Data: map[string]string{eno.ConfigMapKey: text},
+	}
+	configMaps := conn.core.ConfigMaps(p.observer.Namespace)
+	var cm *corev1.ConfigMap
+	if version == "" {
+		cm, err = configMaps.Create(callCtx, &object, metav1.CreateOptions{FieldManager: FieldManager})
+	} else {
+		object.ResourceVersion, object.UID = version, uid
+		var body []byte
+		if body, err = json.Marshal(object); err != nil {
+			return fmt.Errorf("topology %d: %w", t.Generation, err)
+		}
+		force := true
+		cm, err = configMaps.Patch(callCtx, eno.ConfigMapName, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
+	}
+	switch {
+	case err == nil:
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
+		p.mu.Lock()
+		delete(p.writing, hash)
+		p.mu.Unlock()
+		return p.look(callCtx, conn)
+	case definite(err):
+		p.mu.Lock()
+		delete(p.writing, hash)
+		p.mu.Unlock()
+		return fmt.Errorf("publishing the topology: %w", err)
+	default: // it may have been written, and the answer lost
+		return fmt.Errorf("publishing the topology: %w", err)
+	}
+	p.mu.Lock()
+	clear(p.writing)
+	p.known, p.base, p.refused = hash, &t, ""
+	if p.rejected == rejected {
+		p.rejected = nil
+	}
+	if revisionOf(cm) >= p.revision || cm.UID != p.uid {
+		p.version, p.revision, p.uid = cm.ResourceVersion, revisionOf(cm), cm.UID
+	}
+	p.mu.Unlock()
 	p.mu.Lock()
 	p.published = count
 	p.flight = &flight{revision: revisionOf(cm), at: at}
@@ -326,6 +547,36 @@ func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, cou
 			p.log.Warn("the failed synthesis was not superseded", "reason", err)
 		}
 	}
+	return nil
+}
+
+// definite says that the API server answered, and that nothing was written.
+func definite(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) ||
+		apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err) || apierrors.IsRequestEntityTooLargeError(err)
+}
+
+// keepRejected keeps a text that could not be read before it is written over.
+func (p *Publisher) keepRejected(ctx context.Context, conn *Conn, r *rejection) error {
+	if err := p.claim(ctx, conn, rejectedName); err != nil {
+		return fmt.Errorf("keeping the refused edit of %s: %w", r.by, err)
+	}
+	body, err := json.Marshal(corev1.ConfigMap{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: rejectedName, Namespace: p.observer.Namespace,
+			Labels: map[string]string{eno.ManagedByLabel: eno.ManagedBy},
+		},
+		Data: map[string]string{eno.ConfigMapKey: r.text, "by": r.by, "error": r.err.Error()},
+	})
+	if err != nil {
+		return err
+	}
+	force := true
+	if _, err := conn.core.ConfigMaps(p.observer.Namespace).Patch(ctx, rejectedName, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &force}); err != nil {
+		return fmt.Errorf("keeping the refused edit of %s: %w", r.by, err)
+	}
+	p.observer.Problem("topology", fmt.Sprintf("the patch goes on; the refused edit of %s is kept in ConfigMap %s/%s", r.by, p.observer.Namespace, rejectedName))
 	return nil
 }
 
@@ -551,8 +802,8 @@ func (p *Publisher) write(ctx context.Context, conn *Conn, key string) error {
 // say tells an error once in a row.
 func (p *Publisher) say(where string, err error) {
 	p.mu.Lock()
-	news := err.Error() != p.problem
-	p.problem = err.Error()
+	news := err.Error() != p.refused
+	p.refused = err.Error()
 	p.mu.Unlock()
 	if news {
 		p.observer.Problem(where, err.Error())

@@ -10,12 +10,15 @@ import (
 	apiv1 "github.com/Azure/eno/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/kube/eno"
 	"github.com/k8s-synth/k8s-synth/mapping"
 )
 
 func topology(generation int64, replicas int) mapping.Topology {
-	return mapping.Topology{Version: 1, Generation: generation, Deployments: []mapping.TopologyDeployment{{Name: "web", Replicas: replicas, Image: "i"}}}
+	return mapping.Topology{Version: mapping.TopologyVersion, Generation: generation, Namespace: DefaultNamespace, Modules: map[instrument.ModuleID]mapping.TopologyModule{
+		"deployment/web": {"replicas": float64(replicas)},
+	}}
 }
 
 // synthesis is one of a composition's, made from a revision of the ConfigMap.
@@ -116,7 +119,7 @@ func TestGate(t *testing.T) {
 }
 
 func TestPublishAndActRefuse(t *testing.T) {
-	o := NewObserver(Options{Namespace: "n"})
+	o := NewObserver(Options{})
 	p := NewPublisher(o)
 	if err := p.Publish(topology(1, 17)); !errors.Is(err, eno.ErrInvalidTopology) {
 		t.Errorf("an invalid topology: %v", err)
