@@ -106,5 +106,11 @@ func either(a, b []string) []string {
 	if a == nil || b == nil {
 		return nil
 	}
-	return append(slices.Clone(a), b...)
+	out := slices.Clone(a)
+	for _, w := range b {
+		if !slices.Contains(out, w) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
