@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/k8s-synth/k8s-synth/kube/cluster"
 	"github.com/k8s-synth/k8s-synth/kube/cluster/paths"
@@ -41,6 +42,8 @@ func command() *cobra.Command {
 		config cluster.Config
 		stream bool
 	)
+	nodeCPU, nodeMemory := resource.QuantityValue{Quantity: cluster.DefaultNodeCPU}, resource.QuantityValue{Quantity: cluster.DefaultNodeMemory}
+	storeQuota := resource.QuantityValue{Quantity: *resource.NewQuantity(cluster.DefaultStoreQuota, resource.BinarySI)}
 	cmd := &cobra.Command{
 		Use:   program,
 		Short: "Run a Kubernetes control plane with simulated nodes on this machine",
@@ -51,6 +54,7 @@ k9s work with the kubeconfig that it writes. It ends on an interrupt.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			config.NodeCPU, config.NodeMemory, config.StoreQuota = nodeCPU.Quantity, nodeMemory.Quantity, storeQuota.Value()
 			return run(cmd.Context(), config, stream)
 		},
 	}
@@ -58,6 +62,10 @@ k9s work with the kubeconfig that it writes. It ends on an interrupt.`,
 	cmd.PersistentFlags().StringVar(&config.StateDir, "state-dir", "", "directory of the cluster's state (default $XDG_STATE_HOME/k8s-synth/cluster)")
 	flags.BoolVar(&config.Ephemeral, "ephemeral", false, "throw the state away at the end; a --state-dir must be new or empty")
 	flags.IntVar(&config.Nodes, "nodes", cluster.DefaultNodes, "number of simulated nodes")
+	flags.Var(&nodeCPU, "node-cpu", "CPU of each simulated node, such as 4 or 2500m")
+	flags.Var(&nodeMemory, "node-memory", "memory of each simulated node, such as 8Gi")
+	flags.DurationVar(&config.PressureTransition, "pressure-transition", cluster.DefaultPressureTransition, "how long a node stays under memory pressure after its memory suffices again")
+	flags.Var(&storeQuota, "store-quota", "largest size of the store, such as 2Gi; when it is full the API refuses writes")
 	flags.StringVar(&config.RealNode, "real-node", "", "let real nodes join: address of this machine at which they and their pods reach the API; Eno's syntheses run as containers there")
 	flags.StringVar(&config.Bin, "bin", "", "directory of eno-controller, eno-reconciler and the synthesizers (default that of this program)")
 	flags.BoolVar(&stream, "stream", false, "speak the instrument's stream on stdin and stdout, and end when stdin does")

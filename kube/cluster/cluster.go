@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -56,6 +57,16 @@ type Config struct {
 	// machine at which they and their pods reach the API, and syntheses run
 	// as containers there.
 	RealNode string
+	// NodeCPU and NodeMemory are the capacity of each, and what pods may
+	// have of it. Zero is DefaultNodeCPU and DefaultNodeMemory.
+	NodeCPU, NodeMemory resource.Quantity
+	// PressureTransition is how long a node keeps the condition
+	// MemoryPressure after its memory has sufficed again. Zero is
+	// DefaultPressureTransition.
+	PressureTransition time.Duration
+	// StoreQuota is the largest size of the store's file in bytes, at least
+	// MinStoreQuota. Zero is DefaultStoreQuota.
+	StoreQuota int64
 	// Bin is the directory with eno-controller, eno-reconciler and the
 	// synthesizer programs. Empty is that of the running executable.
 	Bin string
@@ -101,6 +112,34 @@ var started sync.Mutex
 func New(config Config) (*Cluster, error) {
 	if config.Nodes < 0 || config.Nodes > MaxNodes {
 		return nil, fmt.Errorf("nodes: expected 0 to %d, got %d", MaxNodes, config.Nodes)
+	}
+	for _, q := range []struct {
+		name    string
+		value   *resource.Quantity
+		def     resource.Quantity
+		minimum string
+	}{
+		{"CPU", &config.NodeCPU, DefaultNodeCPU, "10m"},
+		{"memory", &config.NodeMemory, DefaultNodeMemory, "200Mi"}, // twice what a node must have left
+	} {
+		if q.value.IsZero() {
+			*q.value = q.def
+		}
+		if q.value.Cmp(resource.MustParse(q.minimum)) < 0 {
+			return nil, fmt.Errorf("%s of a node: expected at least %s, got %s", q.name, q.minimum, q.value)
+		}
+	}
+	if config.PressureTransition == 0 {
+		config.PressureTransition = DefaultPressureTransition
+	}
+	if config.PressureTransition < 0 {
+		return nil, fmt.Errorf("pressure transition: expected a time above 0, got %v", config.PressureTransition)
+	}
+	if config.StoreQuota == 0 {
+		config.StoreQuota = DefaultStoreQuota
+	}
+	if config.StoreQuota < MinStoreQuota {
+		return nil, fmt.Errorf("quota of the store: expected at least %s, which an empty cluster needs, got %s", bytesString(MinStoreQuota), bytesString(config.StoreQuota))
 	}
 	if err := checkRealNode(config.RealNode); err != nil {
 		return nil, err
@@ -207,44 +246,54 @@ func (c *Cluster) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, moved, err := listenAPIServer(c.state)
+	open, moved, err := listen(c.state)
 	if err != nil {
 		return err
 	}
 	if moved {
-		c.log.Warn("the API server's port was taken by another program; the kubeconfig has the new one", "address", listener.Addr())
+		c.log.Warn("the API server's port was taken by another program; the kubeconfig has the new one", "address", open.apiServer.Addr())
+	}
+	clientsCtx, stopClients := context.WithCancel(context.Background())
+	c.stopClients = stopClients
+	fail := func(err error) error {
+		open.close()
+		return err
 	}
 	if c.config.RealNode != "" {
-		both, err := alsoListen(listener, c.config.RealNode)
+		both, err := alsoListen(open.apiServer, c.config.RealNode)
 		if err != nil {
-			listener.Close()
-			return err
+			return fail(err)
 		}
-		listener = both
+		open.apiServer = both
 	}
-	if err := writeKubeconfig(c.state, listener.Addr().String(), creds); err != nil {
-		listener.Close()
-		return err
+	if err := writeKubeconfig(c.state, open.apiServer.Addr().String(), creds); err != nil {
+		return fail(err)
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", c.state.Kubeconfig())
 	if err != nil {
-		listener.Close()
-		return err
+		return fail(err)
 	}
 	config.QPS, config.Burst = -1, 0 // no limit of the client's own
+	usage, err := newUsageSimulation()
+	if err != nil {
+		return fail(err)
+	}
+	// Before the API server looks for it.
+	if err := startMetricsAPI(clientsCtx, open.metrics, creds, usage, c.log); err != nil {
+		return fail(err)
+	}
 	c.reached(mapping.BootStarted)
 
-	c.store, err = startEtcd(ctx, c.state.Etcd(), !c.config.Ephemeral, c.log, c.config.Verbose)
+	c.store, err = startEtcd(ctx, c.state.Etcd(), c.config.StoreQuota, !c.config.Ephemeral, c.log, c.config.Verbose)
 	if err != nil {
-		listener.Close()
-		return err
+		return fail(err)
 	}
 	c.reached(mapping.BootEtcd)
+	c.clients.Go(func() { c.store.keepSpace(clientsCtx, c.log) })
 
-	apiOptions, err := apiServerOptions(listener, creds, c.store.endpoint, realNodeFlags(c.config.RealNode, c.state)...)
+	apiOptions, err := apiServerOptions(open.apiServer, creds, c.store.endpoint, admissionOffWith(c.config.RealNode), realNodeFlags(c.config.RealNode, c.state)...)
 	if err != nil {
-		listener.Close()
-		return err
+		return fail(err)
 	}
 	apiCtx, stopAPI := context.WithCancel(context.Background())
 	c.stopAPI = stopAPI
@@ -255,14 +304,12 @@ func (c *Cluster) boot(ctx context.Context) error {
 		}
 		c.fail(err)
 	})
-	clientsCtx, stopClients := context.WithCancel(context.Background())
-	c.stopClients = stopClients
-	return c.bootClients(ctx, clientsCtx, bin, config, creds, controller, reconciler)
+	return c.bootClients(ctx, clientsCtx, bin, config, creds, usage, open.metrics, controller, reconciler)
 }
 
 // bootClients starts all that uses the API, at once as far as it can: each
 // waits only for what it needs.
-func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest.Config, creds *credentials, controller, reconciler *child) error {
+func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest.Config, creds *credentials, usage *usageSimulation, metrics net.Listener, controller, reconciler *child) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
@@ -354,7 +401,7 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 		if err := ensureNamespace(ctx, client, corev1.NamespaceNodeLease); err != nil {
 			return err
 		}
-		if err := ensureNodes(ctx, client, c.config.Nodes); err != nil {
+		if err := ensureNodes(ctx, client, c.config.Nodes, c.config.NodeCPU, c.config.NodeMemory); err != nil {
 			return err
 		}
 		kwokClient, err := kubernetes.NewForConfig(user("kwok"))
@@ -369,6 +416,22 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 		}
 		c.reached(mapping.BootNodes)
 		return nil
+	})
+	step(func() error {
+		if err := after(serving); err != nil {
+			return err
+		}
+		usageClient, err := kubernetes.NewForConfig(user("k8s-synth-usage"))
+		if err != nil {
+			return err
+		}
+		usage.start(run, usageClient, &c.clients)
+		if err := usage.wait(ctx); err != nil {
+			return fmt.Errorf("usage simulation does not start: %w", err)
+		}
+		e := newEvictions(usage, usageClient, c.config.PressureTransition, c.log)
+		c.clients.Go(func() { e.run(run) })
+		return registerMetricsAPI(ctx, client, user("k8s-synth-cluster"), metrics, creds)
 	})
 	step(func() error {
 		if err := after(serving); err != nil {

@@ -75,6 +75,10 @@ var admissionOff = []string{
 	"PodSecurity",
 }
 
+// bootDefragMB is how much space in MiB a start must give back for the store
+// to be defragmented before.
+const bootDefragMB = 64
+
 // socketPathLimit is the longest path of a Unix socket that both Linux (108
 // bytes with the final zero) and macOS (104) take.
 const socketPathLimit = 103
@@ -86,14 +90,16 @@ type store struct {
 	// endpoint is what the API server is given.
 	endpoint string
 	tmp      string
+	// quota is the largest size of its file in bytes.
+	quota int64
 }
 
 // startEtcd starts etcd and waits until it can write. It listens on a Unix
 // socket in a directory of its owner alone, hence needs neither a port nor
 // certificates, and it has no peers.
-func startEtcd(ctx context.Context, dir string, sync bool, log *slog.Logger, verbose bool) (*store, error) {
+func startEtcd(ctx context.Context, dir string, quota int64, sync bool, log *slog.Logger, verbose bool) (*store, error) {
 	logger, level := etcdLogger(log, verbose)
-	s := &store{log: level}
+	s := &store{log: level, quota: quota}
 	socket := filepath.Join(dir, "client.sock")
 	if len(socket) > socketPathLimit {
 		tmp, err := os.MkdirTemp("", "k8s-synth-") // mode 0700
@@ -116,6 +122,8 @@ func startEtcd(ctx context.Context, dir string, sync bool, log *slog.Logger, ver
 	// One member elects itself: nothing is gained by waiting a second for it.
 	cfg.TickMs, cfg.ElectionMs = 50, 500
 	cfg.UnsafeNoFsync = !sync
+	cfg.QuotaBackendBytes = quota
+	cfg.BootstrapDefragThresholdMegabytes = bootDefragMB
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger)
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
@@ -168,7 +176,7 @@ func parse(name string, fss cliflag.NamedFlagSets, args []string) error {
 // apiServerOptions returns the API server's options. They set the feature
 // gates of the whole process, hence come before those of the others. Flags
 // that are given beside win over our own.
-func apiServerOptions(listener net.Listener, c *credentials, etcd string, flags ...string) (*apiserveroptions.ServerRunOptions, error) {
+func apiServerOptions(listener net.Listener, c *credentials, etcd string, admissionOff []string, flags ...string) (*apiserveroptions.ServerRunOptions, error) {
 	s := apiserveroptions.NewServerRunOptions()
 	err := parse("kube-apiserver", s.Flags(), append([]string{
 		"--etcd-servers=" + etcd,
@@ -195,6 +203,9 @@ func apiServerOptions(listener net.Listener, c *credentials, etcd string, flags 
 		"--max-mutating-requests-inflight=0",
 		"--profiling=false",
 		"--event-ttl=15m",
+		// Who it is to the metrics API.
+		"--proxy-client-cert-file=" + c.proxyCertFile,
+		"--proxy-client-key-file=" + c.proxyKeyFile,
 	}, flags...))
 	if err != nil {
 		return nil, err
@@ -251,6 +262,18 @@ func runControllerManager(ctx context.Context, kubeconfig string, c *credentials
 		"--service-account-private-key-file=" + c.saKeyFile,
 		"--root-ca-file=" + c.caFile,
 		"--controller-shutdown-timeout=2s",
+		// An autoscaler follows a knob. The metrics are exact at each moment,
+		// so that nothing need be waited for.
+		"--horizontal-pod-autoscaler-sync-period=1s",
+		"--horizontal-pod-autoscaler-cpu-initialization-period=1s",
+		"--horizontal-pod-autoscaler-initial-readiness-delay=1s",
+		// For those without a behavior of their own; 5 minutes otherwise.
+		"--horizontal-pod-autoscaler-downscale-stabilization=10s",
+		// What no change has told of, such as a pod that another program's
+		// admission refused after it was counted.
+		"--resource-quota-sync-period=10s",
+		// Evicted pods stay until there are so many; 12,500 otherwise.
+		"--terminated-pod-gc-threshold=200",
 	})
 	if err != nil {
 		return err

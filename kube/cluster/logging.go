@@ -31,6 +31,8 @@ var usual = []string{
 	// A controller read its cache before its own write had come back, and
 	// tries again.
 	"is not as new as written version",
+	// The metrics API describes itself by discovery only.
+	"failed to download v1beta1.metrics.k8s.io: resource not found",
 	// etcd asks itself for the version of a store that it has just made.
 	"failed to update storage version",
 }

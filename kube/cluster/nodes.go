@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 
@@ -9,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -23,6 +25,9 @@ const (
 	// nodeLabel marks the nodes that KWOK plays, so that a real node can join.
 	nodeLabel = "k8s-synth.io/node"
 	simulated = "simulated"
+	// capacityAnnotation tells with which capacity a node was made, so that
+	// one that a player has changed since is left alone at the next start.
+	capacityAnnotation = "k8s-synth.io/capacity"
 	// MaxNodes is how many nodes there can be: each has 254 pod addresses out
 	// of 10.244.0.0/16.
 	MaxNodes = 250
@@ -32,20 +37,30 @@ const (
 	leaseSeconds = 40
 )
 
+// The size of a simulated node: a small machine, so that a handful of busy pods
+// fills it, and with the kubelet's own limit of pods.
+var (
+	DefaultNodeCPU    = resource.MustParse("4")
+	DefaultNodeMemory = resource.MustParse("8Gi")
+	nodePods          = resource.MustParse("110")
+	nodeStorage       = resource.MustParse("1Ti")
+)
+
 // newNode returns the n-th simulated node, counted from 1.
-func newNode(n int) *corev1.Node {
+func newNode(n int, cpu, memory resource.Quantity) *corev1.Node {
 	name := fmt.Sprintf("stage-%d", n)
 	capacity := corev1.ResourceList{
-		corev1.ResourceCPU:              resource.MustParse("32"),
-		corev1.ResourceMemory:           resource.MustParse("256Gi"),
-		corev1.ResourceEphemeralStorage: resource.MustParse("1Ti"),
-		corev1.ResourcePods:             resource.MustParse("110"),
+		corev1.ResourceCPU:              cpu,
+		corev1.ResourceMemory:           memory,
+		corev1.ResourceEphemeralStorage: nodeStorage,
+		corev1.ResourcePods:             nodePods,
 	}
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name,
 			Labels: map[string]string{
 				nodeLabel:                       simulated,
+				managedByLabel:                  managedBy,
 				corev1.LabelHostname:            name,
 				corev1.LabelOSStable:            "linux",
 				corev1.LabelArchStable:          "amd64",
@@ -53,6 +68,7 @@ func newNode(n int) *corev1.Node {
 				corev1.LabelTopologyZone:        "stage-" + string(rune('a'+(n-1)%zones)),
 				"node-role.kubernetes.io/agent": "",
 			},
+			Annotations: map[string]string{capacityAnnotation: fmt.Sprintf("cpu=%s,memory=%s", cpu.String(), memory.String())},
 		},
 		Spec: corev1.NodeSpec{
 			PodCIDR:  fmt.Sprintf("10.244.%d.0/24", n),
@@ -79,12 +95,16 @@ func newNode(n int) *corev1.Node {
 
 // ensureNodes makes the nodes 1 to n, and removes simulated ones beyond that,
 // left over from a start with more.
-func ensureNodes(ctx context.Context, client kubernetes.Interface, n int) error {
+func ensureNodes(ctx context.Context, client kubernetes.Interface, n int, cpu, memory resource.Quantity) error {
 	want := map[string]bool{}
 	for i := 1; i <= n; i++ {
-		node := newNode(i)
+		node := newNode(i, cpu, memory)
 		want[node.Name] = true
-		if _, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		_, err := client.CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			err = updateNode(ctx, client, node)
+		}
+		if err != nil {
 			return fmt.Errorf("node %s: %w", node.Name, err)
 		}
 		// KWOK does not look for the lease of a previous start before it makes
@@ -107,6 +127,32 @@ func ensureNodes(ctx context.Context, client kubernetes.Interface, n int) error 
 		}
 	}
 	return nil
+}
+
+// updateNode gives a node of a previous start our labels, and another capacity
+// where another is asked for than it was made with.
+func updateNode(ctx context.Context, client kubernetes.Interface, node *corev1.Node) error {
+	nodes := client.CoreV1().Nodes()
+	have, err := nodes.Get(ctx, node.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if have.Annotations[capacityAnnotation] == node.Annotations[capacityAnnotation] && have.Labels[managedByLabel] == managedBy {
+		return nil
+	}
+	patch := func(o any, subresources ...string) error {
+		b, err := json.Marshal(o)
+		if err == nil {
+			_, err = nodes.Patch(ctx, node.Name, types.MergePatchType, b, metav1.PatchOptions{}, subresources...)
+		}
+		return err
+	}
+	if have.Annotations[capacityAnnotation] != node.Annotations[capacityAnnotation] {
+		if err := patch(map[string]any{"status": map[string]any{"capacity": node.Status.Capacity, "allocatable": node.Status.Allocatable}}, "status"); err != nil {
+			return err
+		}
+	}
+	return patch(map[string]any{"metadata": map[string]any{"labels": node.Labels, "annotations": node.Annotations}})
 }
 
 // waitForNodes returns when n simulated nodes are ready and free of taints

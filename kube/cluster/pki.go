@@ -34,6 +34,11 @@ type credentials struct {
 	caFile, certFile, keyFile string // of the API server
 	saKeyFile                 string // signs service account tokens
 
+	// The API server's identity towards the metrics API, under an authority
+	// of its own, so that no other certificate is taken for it.
+	proxyCAFile, proxyCertFile, proxyKeyFile string
+	metricsCertFile, metricsKeyFile          string
+
 	caPEM, clientCertPEM, clientKeyPEM []byte
 }
 
@@ -46,27 +51,25 @@ func loadCredentials(dir string, now time.Time) (*credentials, error) {
 		certFile:  filepath.Join(dir, "apiserver.crt"),
 		keyFile:   filepath.Join(dir, "apiserver.key"),
 		saKeyFile: filepath.Join(dir, "service-account.key"),
+
+		proxyCAFile:     filepath.Join(dir, "front-proxy-ca.crt"),
+		proxyCertFile:   filepath.Join(dir, "front-proxy-client.crt"),
+		proxyKeyFile:    filepath.Join(dir, "front-proxy-client.key"),
+		metricsCertFile: filepath.Join(dir, "metrics.crt"),
+		metricsKeyFile:  filepath.Join(dir, "metrics.key"),
 	}
 	caKeyFile := filepath.Join(dir, "ca.key")
 	clientCert, clientKey := filepath.Join(dir, "admin.crt"), filepath.Join(dir, "admin.key")
 
-	ca, caKey, err := readPair(c.caFile, caKeyFile, nil, now)
+	ca, caKey, err := authority(c.caFile, caKeyFile, "k8s-synth-ca", now)
 	if err != nil {
 		return nil, err
 	}
-	if ca == nil {
-		t := &x509.Certificate{
-			Subject:               pkix.Name{CommonName: "k8s-synth-ca"},
-			IsCA:                  true,
-			BasicConstraintsValid: true,
-			KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-			NotAfter:              now.Add(caLife),
-		}
-		if ca, caKey, err = makePair(c.caFile, caKeyFile, t, nil, nil, now); err != nil {
-			return nil, err
-		}
+	proxyCA, proxyCAKey, err := authority(c.proxyCAFile, filepath.Join(dir, "front-proxy-ca.key"), "k8s-synth-front-proxy-ca", now)
+	if err != nil {
+		return nil, err
 	}
-	leaf := func(cert, key string, t *x509.Certificate) error {
+	leafOf := func(ca *x509.Certificate, caKey crypto.Signer, cert, key string, t *x509.Certificate) error {
 		have, _, err := readPair(cert, key, ca, now)
 		if err != nil || have != nil {
 			return err
@@ -79,6 +82,7 @@ func loadCredentials(dir string, now time.Time) (*credentials, error) {
 		_, _, err = makePair(cert, key, t, ca, caKey, now)
 		return err
 	}
+	leaf := func(cert, key string, t *x509.Certificate) error { return leafOf(ca, caKey, cert, key, t) }
 	err = leaf(c.certFile, c.keyFile, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "kube-apiserver"},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
@@ -90,6 +94,21 @@ func loadCredentials(dir string, now time.Time) (*credentials, error) {
 	}
 	err = leaf(clientCert, clientKey, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "k8s-synth-admin", Organization: []string{"system:masters"}},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = leaf(c.metricsCertFile, c.metricsKeyFile, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: metricsService},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:    []string{metricsHost},
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = leafOf(proxyCA, proxyCAKey, c.proxyCertFile, c.proxyKeyFile, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "k8s-synth-front-proxy-client"},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
@@ -111,6 +130,21 @@ func loadCredentials(dir string, now time.Time) (*credentials, error) {
 		}
 	}
 	return c, nil
+}
+
+// authority reads an authority, or makes it.
+func authority(certFile, keyFile, name string, now time.Time) (*x509.Certificate, crypto.Signer, error) {
+	ca, key, err := readPair(certFile, keyFile, nil, now)
+	if err != nil || ca != nil {
+		return ca, key, err
+	}
+	return makePair(certFile, keyFile, &x509.Certificate{
+		Subject:               pkix.Name{CommonName: name},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		NotAfter:              now.Add(caLife),
+	}, nil, nil, now)
 }
 
 // readPair returns the certificate and key, or nil where they are not there,

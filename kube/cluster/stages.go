@@ -44,6 +44,9 @@ const (
 	// crashRest how long its end is seen before the back-off begins.
 	crashLife = 300 * time.Millisecond
 	crashRest = 400 * time.Millisecond
+	// reasonOOM is why a container ends that nobody told to crash: it needs
+	// more memory than its limit.
+	reasonOOM = "OOMKilled"
 	// maxBackOffDoublings: 1 s grows to 32 s, in ratio to the kubelet's 10 s
 	// to 5 min.
 	maxBackOffDoublings = 5
@@ -63,10 +66,15 @@ def restarts: .status.containerStatuses[0].restartCount // 0;
 	jqPhase    = `.status.phase`
 	jqReady    = `.status.conditions.[] | select(.type == "Ready") | .status`
 	jqRunning  = `.status.containerStatuses.[].state.running`
-	// jqCrashing exists while the pod is told to crash.
+	// jqOverLimit is whether a container has a memory limit below its share of
+	// what the pod uses.
+	jqOverLimit = fmt.Sprintf(`def bytes: capture("^(?<n>[0-9.]+([eE][+-]?[0-9]+)?)(?<u>[A-Za-z]*)$") | (.n | tonumber) * ({"m":0.001,"k":1e3,"M":1e6,"G":1e9,"T":1e12,"Ki":1024,"Mi":1048576,"Gi":1073741824,"Ti":1099511627776}[.u] // 1);
+(((.metadata.annotations[%q] // "") | tonumber? // 0) * 1048576 / ([.spec.containers | length, 1] | max)) as $used | [.spec.containers[]?.resources.limits.memory // empty | tostring | bytes] | any(. < $used)`, AnnotationMemory)
+	// jqCrashing exists while the pod is told to crash, or needs more memory
+	// than it may have.
 	jqCrashing = jqMilliseconds + fmt.Sprintf(
-		`if (.metadata.annotations[%q] // "") == "" then empty elif ((.metadata.annotations[%q] // "") | tonumber? // infinite) <= restarts then empty else true end`,
-		AnnotationCrash, AnnotationCrashes)
+		`if (.metadata.annotations[%q] // "") != "" and ((.metadata.annotations[%q] // "") | tonumber? // infinite) > restarts then true elif (%s) then true else empty end`,
+		AnnotationCrash, AnnotationCrashes, jqOverLimit)
 	jqOwnerKind = `.metadata.ownerReferences.[].kind`
 )
 
@@ -160,13 +168,16 @@ var templateRun = `{{ $_ := set $s "ready" false }}{{ $_ := set $s "started" tru
 {{ $_ := set $s "containerID" (printf "k8s-synth://%s-%s" $root.metadata.uid $container.name) }}
 {{ $_ := set $s "state" (dict "running" (dict "startedAt" $now)) }}`
 
-// templateEnd puts them into the terminated state.
-var templateEnd = fmt.Sprintf(`{{ $annotations := or $root.metadata.annotations dict }}
-{{ $reason := or (index $annotations %q) "Error" }}
+// templateEnd puts them into the terminated state, for the reason that the
+// annotation gives, or for another.
+func templateEnd(reason string) string {
+	return fmt.Sprintf(`{{ $annotations := or $root.metadata.annotations dict }}
+{{ $reason := or (index $annotations %q) %q }}
 {{ $code := 1 }}{{ if eq $reason "OOMKilled" }}{{ $code = 137 }}{{ end }}
 {{ $since := $now }}{{ with $s.state }}{{ with .running }}{{ $since = .startedAt }}{{ end }}{{ end }}
 {{ $_ := set $s "ready" false }}{{ $_ := set $s "started" false }}
-{{ $_ := set $s "state" (dict "terminated" (dict "exitCode" $code "reason" $reason "startedAt" $since "finishedAt" $now "containerID" (or $s.containerID ""))) }}`, AnnotationCrash)
+{{ $_ := set $s "state" (dict "terminated" (dict "exitCode" $code "reason" $reason "startedAt" $since "finishedAt" $now "containerID" (or $s.containerID ""))) }}`, AnnotationCrash, reason)
+}
 
 // podStages is the life of a simulated pod:
 //
@@ -237,7 +248,7 @@ startTime: {{ $now | Quote }}
 		// A finalizer, such as the Job controller's, waits for a final phase.
 		podStage("pod-stop-finalized", delay(annotated(AnnotationStop, DefaultStop), jitter),
 			[]internalversion.MatchExpression{exists(jqDeleting), exists(".metadata.finalizers.[0]"), notIn(jqPhase, "Succeeded", "Failed")},
-			patchStatus(templateHead+conditions(false, "PodFailed")+eachContainer(templateEnd)+"phase: Failed\n")),
+			patchStatus(templateHead+conditions(false, "PodFailed")+eachContainer(templateEnd("Error"))+"phase: Failed\n")),
 
 		podStage("pod-complete", delay(annotated(AnnotationComplete, DefaultComplete), jitter),
 			[]internalversion.MatchExpression{alive, in(jqPhase, "Running"), in(jqReady, "True"), in(jqOwnerKind, "Job"), absent(jqCrashing)},
@@ -247,11 +258,11 @@ startTime: {{ $now | Quote }}
 
 		podStage("pod-crash", delay(fmt.Sprintf(`if ([%s] == ["True"]) then 0 else %d end`, jqReady, crashLife.Milliseconds()), ""),
 			[]internalversion.MatchExpression{alive, in(jqPhase, "Running"), exists(jqRunning), exists(jqCrashing), notIn(".spec.restartPolicy", "Never")},
-			patchStatus(templateHead+conditions(false, "ContainersNotReady")+eachContainer(templateEnd))),
+			patchStatus(templateHead+conditions(false, "ContainersNotReady")+eachContainer(templateEnd(reasonOOM)))),
 
 		podStage("pod-fail", delay(fmt.Sprintf(`if ([%s] == ["True"]) then 0 else %d end`, jqReady, crashLife.Milliseconds()), ""),
 			[]internalversion.MatchExpression{alive, in(jqPhase, "Running"), exists(jqRunning), exists(jqCrashing), in(".spec.restartPolicy", "Never")},
-			patchStatus(templateHead+conditions(false, "PodFailed")+eachContainer(templateEnd)+"phase: Failed\n")),
+			patchStatus(templateHead+conditions(false, "PodFailed")+eachContainer(templateEnd(reasonOOM))+"phase: Failed\n")),
 
 		podStage("pod-back-off", delay(fmt.Sprint(crashRest.Milliseconds()), ""),
 			[]internalversion.MatchExpression{alive, in(jqPhase, "Running"), exists(`.status.containerStatuses.[].state.terminated`), absent(jqRunning)},
@@ -270,12 +281,12 @@ startTime: {{ $now | Quote }}
 }
 
 // nodeStages make a node ready and keep its status fresh. Capacity and
-// addresses come with the node (see newNode).
+// addresses come with the node (see newNode) and are whoever changes them's.
 func nodeStages() []*internalversion.Stage {
 	ref := internalversion.StageResourceRef{APIGroup: "v1", Kind: "Node"}
-	template := func(since string) string {
+	template := func(conditions, since string) string {
 		return templateHead + `conditions:
-{{ range NodeConditions }}
+{{ range ` + conditions + ` }}
 - type: {{ .type | Quote }}
   status: {{ .status | Quote }}
   reason: {{ .reason | Quote }}
@@ -297,8 +308,9 @@ func nodeStages() []*internalversion.Stage {
 		}
 	}
 	return []*internalversion.Stage{
-		stage("node-initialize", nil, notIn(jqReady, "True"), template("$now")),
+		stage("node-initialize", nil, notIn(jqReady, "True"), template("NodeConditions", "$now")),
+		// As they are: memory pressure is not KWOK's to end.
 		stage("node-heartbeat", delay(fmt.Sprint(nodeHeartbeat.Milliseconds()), "30000"), in(jqReady, "True"),
-			template(`(index .status.conditions 0).lastTransitionTime`)),
+			template(".status.conditions", ".lastTransitionTime")),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kwok/pkg/utils/lifecycle"
 )
@@ -50,6 +51,16 @@ func backingOff(restarts int32) state {
 		running(false, restarts)(p)
 		p.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
 	}
+}
+
+func limited(memory string) state {
+	return func(p *corev1.Pod) {
+		p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}
+	}
+}
+
+func another(p *corev1.Pod) {
+	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "sidecar"})
 }
 
 func deleted(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Now()} }
@@ -103,6 +114,18 @@ func TestPodStages(t *testing.T) {
 		{"crash without restarts", pod(running(true, 0), crash, never), "pod-fail", 0, 0},
 		{"failed", pod(phase(corev1.PodFailed), crash, never), "", 0, 0},
 		{"crash annotation empty", pod(running(true, 0), with(AnnotationCrash, "")), "", 0, 0},
+		{"memory within the limit", pod(running(true, 0), limited("64Mi"), with(AnnotationMemory, "64")), "", 0, 0},
+		{"memory over the limit", pod(running(true, 0), limited("64Mi"), with(AnnotationMemory, "65")), "pod-crash", 0, 0},
+		{"memory over the limit again", pod(running(false, 1), limited("64Mi"), with(AnnotationMemory, "65")), "pod-crash", crashLife, crashLife},
+		{"memory over a limit in another unit", pod(running(true, 0), limited("1e8"), with(AnnotationMemory, "96")), "pod-crash", 0, 0},
+		{"memory within a limit in gigabytes", pod(running(true, 0), limited("1G"), with(AnnotationMemory, "900")), "", 0, 0},
+		{"memory over the limit, no restarts", pod(running(true, 0), limited("64Mi"), with(AnnotationMemory, "65"), never), "pod-fail", 0, 0},
+		{"memory shared by two containers", pod(running(true, 0), limited("64Mi"), another, with(AnnotationMemory, "100")), "", 0, 0},
+		{"memory not a number", pod(running(true, 0), limited("64Mi"), with(AnnotationMemory, "much")), "", 0, 0},
+		{"memory without a limit", pod(running(true, 0), with(AnnotationMemory, "9999")), "", 0, 0},
+		{"memory over the limit, crashes enough", pod(running(true, 3), limited("64Mi"), with(AnnotationMemory, "65"), crash, with(AnnotationCrashes, "1")), "pod-crash", 0, 0},
+		{"back-off, memory over the limit", pod(backingOff(1), limited("64Mi"), with(AnnotationMemory, "65")), "pod-restart", 2 * DefaultBackOff, 2 * DefaultBackOff},
+		{"evicted", pod(running(false, 0), phase(corev1.PodFailed)), "", 0, 0},
 		{"terminated", pod(terminated, crash), "pod-back-off", crashRest, crashRest},
 		{"terminated, annotation gone", pod(terminated), "pod-back-off", crashRest, crashRest},
 		{"first back-off", pod(backingOff(0), crash), "pod-restart", DefaultBackOff, DefaultBackOff},
@@ -149,7 +172,7 @@ func TestPodStages(t *testing.T) {
 func TestNodesAreSpread(t *testing.T) {
 	seen := map[string]bool{}
 	for n := 1; n <= MaxNodes; n++ {
-		node := newNode(n)
+		node := newNode(n, DefaultNodeCPU, DefaultNodeMemory)
 		for _, v := range []string{node.Name, node.Spec.PodCIDR, node.Status.Addresses[0].Address} {
 			if seen[v] {
 				t.Fatalf("node %d: %s is another node's", n, v)
@@ -157,7 +180,8 @@ func TestNodesAreSpread(t *testing.T) {
 			seen[v] = true
 		}
 	}
-	if a, b, d := newNode(1), newNode(2), newNode(4); a.Labels[corev1.LabelTopologyZone] == b.Labels[corev1.LabelTopologyZone] || a.Labels[corev1.LabelTopologyZone] != d.Labels[corev1.LabelTopologyZone] {
+	node := func(n int) *corev1.Node { return newNode(n, DefaultNodeCPU, DefaultNodeMemory) }
+	if a, b, d := node(1), node(2), node(4); a.Labels[corev1.LabelTopologyZone] == b.Labels[corev1.LabelTopologyZone] || a.Labels[corev1.LabelTopologyZone] != d.Labels[corev1.LabelTopologyZone] {
 		t.Error("zones do not go round in threes")
 	}
 }

@@ -98,46 +98,65 @@ func writeFile(name string, data []byte) error {
 }
 
 // ports are the TCP ports on which the control plane listens, kept so that a
-// kubeconfig stays valid over restarts. Only the API server listens on TCP:
-// etcd has a socket in the state directory, the others listen nowhere.
+// kubeconfig stays valid over restarts, and the API server finds the metrics
+// at once. Only these two listen on TCP: etcd has a socket in the state
+// directory, the others listen nowhere.
 type ports struct {
 	APIServer int `json:"apiserver"`
+	Metrics   int `json:"metrics,omitempty"`
 }
 
-// listenAPIServer opens the API server's listener on the port that was used
-// before. Where that is taken by another program meanwhile, or there was none,
-// it takes a free one and keeps it; moved tells that the port has changed.
-func listenAPIServer(s paths.State) (l net.Listener, moved bool, err error) {
+// listeners are the open ones.
+type listeners struct{ apiServer, metrics net.Listener }
+
+func (l *listeners) close() {
+	for _, c := range []net.Listener{l.apiServer, l.metrics} {
+		if c != nil {
+			c.Close()
+		}
+	}
+}
+
+// listen opens the listeners on the ports that were used before. Where one is
+// taken by another program meanwhile, or there was none, it takes a free one
+// and keeps it; moved tells that the API server's port has changed.
+func listen(s paths.State) (l *listeners, moved bool, err error) {
 	var p ports
 	b, err := os.ReadFile(s.Ports())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, false, fmt.Errorf("ports: %w", err)
 	}
 	if err == nil {
-		if err := json.Unmarshal(b, &p); err != nil || p.APIServer < 1 || p.APIServer > 65535 {
-			return nil, false, fmt.Errorf("ports: %s: expected {\"apiserver\": port from 1 to 65535}, found %q; remove the file to have a free port chosen", s.Ports(), strings.TrimSpace(string(b)))
+		if err := json.Unmarshal(b, &p); err != nil || p.APIServer < 1 || p.APIServer > 65535 || p.Metrics < 0 || p.Metrics > 65535 {
+			return nil, false, fmt.Errorf("ports: %s: expected {\"apiserver\": port, \"metrics\": port}, each from 1 to 65535, found %q; remove the file to have free ports chosen", s.Ports(), strings.TrimSpace(string(b)))
 		}
-		l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(p.APIServer)))
+	}
+	before := p
+	l = &listeners{}
+	for _, o := range []struct {
+		name string
+		to   *net.Listener
+		port *int
+	}{{"API server", &l.apiServer, &p.APIServer}, {"metrics API", &l.metrics, &p.Metrics}} {
+		c, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(*o.port)))
+		if *o.port != 0 && errors.Is(err, syscall.EADDRINUSE) {
+			c, err = net.Listen("tcp4", "127.0.0.1:0")
+		}
+		if err != nil {
+			l.close()
+			return nil, false, fmt.Errorf("%s: no port on the loopback interface: %w", o.name, err)
+		}
+		*o.to, *o.port = c, c.Addr().(*net.TCPAddr).Port
+	}
+	if p != before {
+		b, err = json.Marshal(p)
 		if err == nil {
-			return l, false, nil
+			err = writeFile(s.Ports(), append(b, '\n'))
 		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			return nil, false, fmt.Errorf("API server: %w", err)
+		if err != nil {
+			l.close()
+			return nil, false, fmt.Errorf("ports: %w", err)
 		}
-		moved = true
 	}
-	l, err = net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return nil, false, fmt.Errorf("API server: no free port on the loopback interface: %w", err)
-	}
-	p.APIServer = l.Addr().(*net.TCPAddr).Port
-	b, err = json.Marshal(p)
-	if err == nil {
-		err = writeFile(s.Ports(), append(b, '\n'))
-	}
-	if err != nil {
-		l.Close()
-		return nil, false, fmt.Errorf("ports: %w", err)
-	}
-	return l, moved, nil
+	return l, before.APIServer != 0 && p.APIServer != before.APIServer, nil
 }

@@ -3,7 +3,6 @@
 package cluster
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -36,38 +35,52 @@ func newState(t *testing.T) paths.State {
 
 func TestPortIsKept(t *testing.T) {
 	s := newState(t)
-	l, moved, err := listenAPIServer(s)
+	addresses := func(l *listeners) [2]string {
+		return [2]string{l.apiServer.Addr().String(), l.metrics.Addr().String()}
+	}
+	l, moved, err := listen(s)
 	if err != nil || moved {
 		t.Fatalf("first start: moved %v, %v", moved, err)
 	}
-	first := l.Addr().(*net.TCPAddr)
-	if !first.IP.IsLoopback() {
-		t.Errorf("listens on %s, want a loopback address", first)
+	first := addresses(l)
+	for _, c := range []net.Listener{l.apiServer, l.metrics} {
+		if !c.Addr().(*net.TCPAddr).IP.IsLoopback() {
+			t.Errorf("listens on %s, want a loopback address", c.Addr())
+		}
 	}
-	l.Close()
+	l.close()
 
-	l, moved, err = listenAPIServer(s)
-	if err != nil || moved || l.Addr().(*net.TCPAddr).Port != first.Port {
-		t.Fatalf("second start: %v, moved %v, %v; want port %d again", l.Addr(), moved, err, first.Port)
+	l, moved, err = listen(s)
+	if err != nil || moved || addresses(l) != first {
+		t.Fatalf("second start: %v, moved %v, %v; want %v again", l, moved, err, first)
 	}
-	// l stays open: the port is taken at the third start.
-	defer l.Close()
-	other, moved, err := listenAPIServer(s)
-	if err != nil || !moved {
-		t.Fatalf("port taken: moved %v, %v; want another port", moved, err)
+	// The metrics API's port alone is taken at the third start.
+	l.apiServer.Close()
+	defer l.metrics.Close()
+	other, moved, err := listen(s)
+	if err != nil || moved || addresses(other)[0] != first[0] || addresses(other)[1] == first[1] {
+		t.Fatalf("metrics port taken: %v, moved %v, %v; want another for the metrics only", other, moved, err)
 	}
-	port := other.Addr().(*net.TCPAddr).Port
-	other.Close()
-	if again, _, err := listenAPIServer(s); err != nil || again.Addr().(*net.TCPAddr).Port != port {
-		t.Fatalf("after the port was taken: %v, want the new port %d kept", err, port)
+	other.metrics.Close()
+	// The API server's is at the fourth.
+	defer other.apiServer.Close()
+	second := addresses(other)
+	third, moved, err := listen(s)
+	if err != nil || !moved || addresses(third)[0] == second[0] || addresses(third)[1] != second[1] {
+		t.Fatalf("port taken: %v, moved %v, %v; want another port", third, moved, err)
+	}
+	want := addresses(third)
+	third.close()
+	if again, moved, err := listen(s); err != nil || moved || addresses(again) != want {
+		t.Fatalf("after the port was taken: %v, %v, want the new ports %v kept", again, err, want)
 	} else {
-		again.Close()
+		again.close()
 	}
 
 	if err := os.WriteFile(s.Ports(), []byte(`{"apiserver": 99999}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := listenAPIServer(s); err == nil || !strings.Contains(err.Error(), s.Ports()) {
+	if _, _, err := listen(s); err == nil || !strings.Contains(err.Error(), s.Ports()) {
 		t.Fatalf("bad file: got %v, want an error that names it", err)
 	}
 }
@@ -112,12 +125,12 @@ func TestOwnerAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, _, err := listenAPIServer(s)
+	open, _, err := listen(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	if err := writeKubeconfig(s, listener.Addr().String(), creds); err != nil {
+	defer open.close()
+	if err := writeKubeconfig(s, open.apiServer.Addr().String(), creds); err != nil {
 		t.Fatal(err)
 	}
 	files := 0
@@ -143,8 +156,8 @@ func TestOwnerAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if files != 10 { // 7 of the authority, kubeconfig, ports, lock
-		t.Errorf("%d files, want 10: none may be left over", files)
+	if files != 16 { // 7 of the authority, 4 of the front proxy's, 2 of the metrics API, kubeconfig, ports, lock
+		t.Errorf("%d files, want 16: none may be left over", files)
 	}
 }
 

@@ -535,4 +535,3 @@ func (s nodeStore) Replace(list []any, _ string) error {
 }
 
 func (nodeStore) Resync() error { return nil }
-
