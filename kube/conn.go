@@ -19,8 +19,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
+	autoscalingclient "k8s.io/client-go/kubernetes/typed/autoscaling/v2"
+	batchclient "k8s.io/client-go/kubernetes/typed/batch/v1"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
+	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
+	networkingclient "k8s.io/client-go/kubernetes/typed/networking/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/connrotation"
@@ -38,6 +42,10 @@ type Conn struct {
 	core         coreclient.CoreV1Interface
 	apps         appsclient.AppsV1Interface
 	coordination coordinationclient.CoordinationV1Interface
+	discovery    discoveryclient.DiscoveryV1Interface
+	networking   networkingclient.NetworkingV1Interface
+	autoscaling  autoscalingclient.AutoscalingV2Interface
+	batch        batchclient.BatchV1Interface
 	dynamic      dynamic.Interface
 	http         *http.Client
 	base         string // ends with a slash
@@ -51,6 +59,11 @@ type pulse struct {
 	last  atomic.Int64 // monotonic nanoseconds since start
 	start time.Time
 	poke  chan struct{}
+	// stall is after how long without a byte an answer is given up, 0 for
+	// never. It is set before the first watch.
+	stall time.Duration
+	// throttled is set when the API asked to come back later.
+	throttled atomic.Bool
 }
 
 func newPulse() *pulse { return &pulse{start: time.Now(), poke: make(chan struct{}, 1)} }
@@ -70,40 +83,75 @@ type pulseTransport struct {
 }
 
 func (t pulseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	body := &pulseBody{ctx: r.Context(), pulse: t.pulse}
+	if t.pulse.stall > 0 && r.Method == http.MethodGet {
+		// A stream that hangs while its connection lives would be silent for
+		// as long as it lives.
+		ctx, cancel := context.WithCancel(r.Context())
+		r = r.WithContext(ctx)
+		body.cancel, body.watchdog = cancel, time.AfterFunc(t.pulse.stall, cancel)
+	}
 	response, err := t.next.RoundTrip(r)
 	if err != nil {
-		if r.Context().Err() == nil {
+		body.end()
+		if body.ctx.Err() == nil {
 			t.pulse.broken()
 		}
 		return response, err
 	}
-	if response.StatusCode < http.StatusInternalServerError {
+	switch {
+	case response.StatusCode < http.StatusInternalServerError:
 		t.pulse.beat()
-	} else {
+		if response.StatusCode == http.StatusTooManyRequests {
+			t.pulse.throttled.Store(true)
+		}
+	default:
 		// An API server that is still starting asks to come back in five
 		// seconds, and the client would sleep that long without a word. Our
 		// own loops ask sooner.
 		response.Header.Del("Retry-After")
 	}
-	response.Body = &pulseBody{ReadCloser: response.Body, ctx: r.Context(), pulse: t.pulse}
+	body.ReadCloser = response.Body
+	response.Body = body
 	return response, nil
 }
 
 type pulseBody struct {
 	io.ReadCloser
-	ctx   context.Context
-	pulse *pulse
+	ctx      context.Context // the caller's
+	pulse    *pulse
+	cancel   func()
+	watchdog *time.Timer
 }
 
 func (b *pulseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 {
 		b.pulse.beat()
+		if b.watchdog != nil && err == nil {
+			b.watchdog.Reset(b.pulse.stall)
+		}
 	}
-	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() == nil {
-		b.pulse.broken()
+	if err != nil {
+		b.end()
+		if !errors.Is(err, io.EOF) && b.ctx.Err() == nil {
+			b.pulse.broken()
+		}
 	}
 	return n, err
+}
+
+func (b *pulseBody) Close() error {
+	b.end()
+	return b.ReadCloser.Close()
+}
+
+// end stops the watchdog.
+func (b *pulseBody) end() {
+	if b.watchdog != nil {
+		b.watchdog.Stop()
+		b.cancel()
+	}
 }
 
 // newConn makes the clients for a REST configuration.
@@ -140,6 +188,18 @@ func newConn(config *rest.Config) (*Conn, error) {
 		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
 	}
 	if c.coordination, err = coordinationclient.NewForConfigAndClient(typed, client); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
+	}
+	if c.discovery, err = discoveryclient.NewForConfigAndClient(typed, client); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
+	}
+	if c.networking, err = networkingclient.NewForConfigAndClient(typed, client); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
+	}
+	if c.autoscaling, err = autoscalingclient.NewForConfigAndClient(typed, client); err != nil {
+		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
+	}
+	if c.batch, err = batchclient.NewForConfigAndClient(typed, client); err != nil {
 		return nil, fmt.Errorf("client for %s: %w", config.Host, err)
 	}
 	if c.dynamic, err = dynamic.NewForConfigAndClient(config, client); err != nil {

@@ -12,17 +12,24 @@ import (
 var rank = map[string]int{
 	mapping.KindAPIServer:   0,
 	mapping.KindEtcd:        1,
-	mapping.KindNode:        2,
-	mapping.KindComposition: 3,
-	mapping.KindDeployment:  4,
-	mapping.KindPod:         5,
+	mapping.KindNamespace:   2,
+	mapping.KindNode:        3,
+	mapping.KindComposition: 4,
+	mapping.KindCronJob:     5,
+	mapping.KindHPA:         6,
+	mapping.KindDeployment:  7,
+	mapping.KindJob:         8,
+	mapping.KindPod:         9,
+	mapping.KindService:     10,
+	mapping.KindIngress:     11,
 }
 
 // Diff returns what changed from previous to next: objects in the order of
 // their revisions, then of kind, name and UID; fields in the order in which
 // their kind tells them. It is pure, and it can be taken piece by piece: the
 // difference of two snapshots is that of their parts, because objects do not
-// bear on each other.
+// bear on each other. What belongs together, such as a Service and its
+// EndpointSlices, is therefore joined into one object before it is here.
 //
 // An object that appeared has all its fields that are not empty, from "". One
 // that is gone has only "exists", from "true" to "": its other fields are gone

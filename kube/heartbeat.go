@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/k8s-synth/k8s-synth/kube/eno"
+	"github.com/k8s-synth/k8s-synth/mapping"
 )
 
 const (
@@ -33,6 +34,8 @@ func (o *Observer) heartbeat(ctx context.Context, conn *Conn) {
 		beat = o.readRevision
 	}
 	var said string
+	var missing time.Time // since when
+	told := false
 	ticker := time.NewTicker(o.Heartbeat)
 	defer ticker.Stop()
 	for {
@@ -41,11 +44,25 @@ func (o *Observer) heartbeat(ctx context.Context, conn *Conn) {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
-			said = ""
+			if told {
+				o.Log.Info("the heartbeat is back")
+			}
+			said, missing, told = "", time.Time{}, false
 			o.beaten(revision, latency)
-		case err.Error() != said:
-			said = err.Error()
-			o.Log.Info("no heartbeat", "reason", err)
+		default:
+			if missing.IsZero() {
+				missing = time.Now()
+			}
+			if err.Error() != said {
+				said = err.Error()
+				o.Log.Info("no heartbeat", "reason", err)
+			}
+			// A namespace that is being made, or a server that starts, fails
+			// for a moment; a store that is full does not.
+			if !told && time.Since(missing) > o.patience.failing {
+				told = true
+				o.Problem(mapping.KindEtcd, fmt.Sprintf("no heartbeat for %v: %v", time.Since(missing).Round(time.Second), err))
+			}
 		}
 		if apierrors.IsForbidden(err) {
 			beat = o.readRevision

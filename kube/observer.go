@@ -7,23 +7,19 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
 	apiv1 "github.com/Azure/eno/api/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/k8s-synth/k8s-synth/kube/eno"
 	"github.com/k8s-synth/k8s-synth/mapping"
@@ -34,6 +30,8 @@ const (
 	DefaultNamespace = "k8s-synth"
 	// DefaultHeartbeat is the period of the heartbeat write.
 	DefaultHeartbeat = time.Second
+	// DefaultMetrics is how often the load of pods and nodes is asked for.
+	DefaultMetrics = time.Second
 	// DefaultWindow is how long changes are gathered into one snapshot. It is
 	// well below the latency at which everything sounds.
 	DefaultWindow = 3 * time.Millisecond
@@ -52,29 +50,60 @@ const (
 	soon          = time.Minute
 )
 
+// patience is how long the observer waits for what may never come.
+type patience struct {
+	// stall is after how long without a byte a watch is given up and taken up
+	// again where it was: servers send a bookmark every minute.
+	stall time.Duration
+	// optional is how long the sync waits for the lists of kinds that are not
+	// everywhere.
+	optional time.Duration
+	// refused is how often what is not allowed is asked for again.
+	refused time.Duration
+	// failing is after how long the player is told that a kind cannot be read.
+	failing time.Duration
+}
+
+var defaultPatience = patience{stall: 100 * time.Second, optional: 3 * time.Second, refused: 5 * time.Second, failing: 5 * time.Second}
+
 // Options configure an Observer.
 type Options struct {
-	Source    Source
+	Source Source
+	// Namespace is where the instrument plays: that of the topology.
 	Namespace string
+	// Also names further namespaces to observe; "*" is all there are, with one
+	// watch of the whole cluster for each kind.
+	Also []string
 	// ListenOnly never writes: the verbs get, list and watch are enough.
 	ListenOnly bool
 	Heartbeat  time.Duration
 	Window     time.Duration
+	// Metrics is how often the load of pods and nodes is asked for, negative
+	// for never.
+	Metrics time.Duration
 	// Transitions receives what changed, in order. It must not block.
 	Transitions func([]mapping.Transition)
 	// Problem receives what the player should know. It must not block.
 	Problem func(where, text string)
 	Log     *slog.Logger
-	// Now dates what arrives; time.Now where it is nil.
+	// Now dates what arrives. Where it is nil, it is the time of the clock at
+	// the start and runs on evenly from there, so that a clock that is set does
+	// not put the past after the present.
 	Now func() time.Time
+	// Clock is the time of day, from which the next ticks of schedules are
+	// counted; time.Now where it is nil.
+	Clock func() time.Time
 }
 
-// Observer watches one namespace and the nodes of a cluster and tells what
+// Observer watches namespaces and the nodes of a cluster and tells what
 // changes. It outlives the API: it says that it is gone, waits for it however
 // long, and goes on with the differences.
 type Observer struct {
 	Options
-	tracker *tracker
+	tracker    *tracker
+	services   *services
+	namespaces *namespaces
+	patience   patience
 
 	// sessions run for as long as the API answers.
 	sessions []func(context.Context, *Conn)
@@ -84,13 +113,16 @@ type Observer struct {
 	// onTopology hears every state of the topology's ConfigMap at once, whole;
 	// nil says that there is none. A relist tells what is already known again.
 	onTopology func(*corev1.ConfigMap)
+	// throttled is when the player was last told that the API is throttled. It
+	// belongs to the goroutine of Run.
+	throttled time.Time
 
 	mu      sync.Mutex
 	latency float64
 	store   string // identity of the store that the revisions belong to
 	sources []*source
-	synced  map[string]bool
-	refused map[string]bool
+	synced  map[*source]bool
+	refused map[string]bool // by the name of the source
 }
 
 // NewObserver returns an Observer that Run starts.
@@ -107,13 +139,21 @@ func NewObserver(o Options) *Observer {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Metrics == 0 {
+		o.Metrics = DefaultMetrics
+	}
 	if o.Now == nil {
-		o.Now = time.Now
+		start := time.Now()
+		o.Now = func() time.Time { return start.Add(time.Since(start)) }
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
 	if o.Problem == nil {
 		o.Problem = func(string, string) {}
 	}
-	return &Observer{Options: o, tracker: newTracker(o.Window, o.Now, o.Transitions), refused: map[string]bool{}}
+	t := newTracker(o.Window, o.Now, o.Transitions)
+	return &Observer{Options: o, tracker: t, services: newServices(t), namespaces: newNamespaces(t), refused: map[string]bool{}, patience: defaultPatience}
 }
 
 // Run observes until ctx ends, and returns its error.
@@ -183,7 +223,7 @@ func (o *Observer) session(ctx context.Context, conn *Conn, mark [sha256.Size]by
 	sessionCtx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	o.mu.Lock()
-	o.synced = map[string]bool{}
+	o.synced = map[*source]bool{}
 	sources := o.sources
 	o.mu.Unlock()
 	for _, s := range sources {
@@ -191,6 +231,10 @@ func (o *Observer) session(ctx context.Context, conn *Conn, mark [sha256.Size]by
 	}
 	for _, run := range o.sessions {
 		wg.Go(func() { run(sessionCtx, conn) })
+	}
+	wg.Go(func() { o.housekeeping(sessionCtx) })
+	if o.Metrics > 0 {
+		wg.Go(func() { o.meter(sessionCtx, conn) })
 	}
 	reason := o.attend(sessionCtx, conn, mark)
 	cancel()
@@ -201,6 +245,30 @@ func (o *Observer) session(ctx context.Context, conn *Conn, mark [sha256.Size]by
 		o.Log.Warn("the API is lost", "server", conn.Server, "reason", reason)
 	}
 	wg.Wait()
+}
+
+// housekeeping does what no event of the cluster sets off.
+func (o *Observer) housekeeping(ctx context.Context) {
+	ticker := time.NewTicker(calendarEvery)
+	defer ticker.Stop()
+	optional := time.After(o.patience.optional)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-optional:
+			o.mu.Lock()
+			sources := o.sources
+			o.mu.Unlock()
+			for _, s := range sources {
+				if s.optional {
+					o.listed(s)
+				}
+			}
+		case <-ticker.C:
+			o.keepCalendar()
+		}
+	}
 }
 
 // attend returns why the session has to end.
@@ -256,6 +324,10 @@ func (o *Observer) attend(ctx context.Context, conn *Conn, mark [sha256.Size]byt
 			if quiet := conn.pulse.quiet(); quiet > silence {
 				return fmt.Sprintf("no sign of life for %v", quiet.Round(time.Millisecond))
 			}
+			if conn.pulse.throttled.Swap(false) && (o.throttled.IsZero() || time.Since(o.throttled) > time.Minute) {
+				o.throttled = time.Now()
+				o.Problem(mapping.KindAPIServer, "the API has too much to do and asks to come back later (429): what it tells comes late")
+			}
 			if ticks++; ticks%4 == 0 && o.Source.print() != mark {
 				return "the kubeconfig changed"
 			}
@@ -274,76 +346,13 @@ func (o *Observer) belong(store string) {
 	if o.store != "" {
 		o.Log.Warn("another cluster answers at this address: its state replaces the one known")
 		o.tracker.forget()
+		o.services.forget()
+		o.namespaces.forget()
 		for _, s := range o.sources {
 			s.renew()
 		}
 	}
 	o.store = store
-}
-
-// connect makes the sources for a new connection.
-func (o *Observer) connect(conn *Conn) {
-	notSynthesizers := eno.ManagedByLabel + "!=eno"
-	sources := []*source{
-		{kind: mapping.KindNode, example: &corev1.Node{}, list: listWatch{
-			list: func(ctx context.Context, lo metav1.ListOptions) (runtime.Object, error) {
-				return conn.core.Nodes().List(ctx, lo)
-			},
-			watch: func(ctx context.Context, lo metav1.ListOptions) (watch.Interface, error) {
-				return conn.core.Nodes().Watch(ctx, lo)
-			},
-		}},
-		{kind: mapping.KindDeployment, example: &appsv1.Deployment{}, list: listWatch{
-			list: func(ctx context.Context, lo metav1.ListOptions) (runtime.Object, error) {
-				return conn.apps.Deployments(o.Namespace).List(ctx, lo)
-			},
-			watch: func(ctx context.Context, lo metav1.ListOptions) (watch.Interface, error) {
-				return conn.apps.Deployments(o.Namespace).Watch(ctx, lo)
-			},
-		}},
-		{kind: mapping.KindPod, example: &corev1.Pod{}, list: listWatch{
-			list: func(ctx context.Context, lo metav1.ListOptions) (runtime.Object, error) {
-				lo.LabelSelector = notSynthesizers
-				return conn.core.Pods(o.Namespace).List(ctx, lo)
-			},
-			watch: func(ctx context.Context, lo metav1.ListOptions) (watch.Interface, error) {
-				lo.LabelSelector = notSynthesizers
-				return conn.core.Pods(o.Namespace).Watch(ctx, lo)
-			},
-		}},
-	}
-	compositions := conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("compositions")).Namespace(o.Namespace)
-	sources = append(sources, &source{kind: mapping.KindComposition, example: nil, optional: true, list: listWatch{
-		list: func(ctx context.Context, lo metav1.ListOptions) (runtime.Object, error) {
-			return compositions.List(ctx, lo)
-		},
-		watch: func(ctx context.Context, lo metav1.ListOptions) (watch.Interface, error) {
-			return compositions.Watch(ctx, lo)
-		},
-	}})
-	if o.onTopology != nil {
-		only := fields.OneTermEqualSelector(metav1.ObjectNameField, eno.ConfigMapName).String()
-		sources = append(sources, &source{kind: "topology", example: &corev1.ConfigMap{}, optional: true, sink: &topologySink{tell: o.onTopology}, list: listWatch{
-			list: func(ctx context.Context, lo metav1.ListOptions) (runtime.Object, error) {
-				lo.FieldSelector = only
-				return conn.core.ConfigMaps(o.Namespace).List(ctx, lo)
-			},
-			watch: func(ctx context.Context, lo metav1.ListOptions) (watch.Interface, error) {
-				lo.FieldSelector = only
-				return conn.core.ConfigMaps(o.Namespace).Watch(ctx, lo)
-			},
-		}})
-	}
-	for _, s := range sources {
-		s.observer = o
-		if s.sink == nil {
-			s.sink = &objectSink{kind: s.kind, observer: o}
-		}
-		s.renew()
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.sources = sources
 }
 
 func (o *Observer) reachable(yes bool) {
@@ -352,14 +361,14 @@ func (o *Observer) reachable(yes bool) {
 	})
 }
 
-// listed notes that a source has its list. Once all have, the observer is
-// synced.
-func (o *Observer) listed(kind string) {
+// listed notes that a source has its list, or that it is not waited for. Once
+// all have, the observer is synced.
+func (o *Observer) listed(s *source) {
 	o.mu.Lock()
-	if !o.synced[kind] {
-		o.Log.Debug("listed", "kind", kind)
+	if !o.synced[s] {
+		o.Log.Debug("listed", "what", s.name())
 	}
-	o.synced[kind] = true
+	o.synced[s] = true
 	all := len(o.synced) == len(o.sources)
 	o.mu.Unlock()
 	if !all {
@@ -403,6 +412,14 @@ func (o *Observer) trim(obj any, now time.Time) Object {
 		return trimNode(obj, at)
 	case *appsv1.Deployment:
 		return trimDeployment(obj, at)
+	case *networkingv1.Ingress:
+		return trimIngress(obj, at)
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		return trimHPA(obj, at)
+	case *batchv1.CronJob:
+		return trimCronJob(obj, at, o.Clock())
+	case *batchv1.Job:
+		return trimJob(obj, at)
 	case *unstructured.Unstructured:
 		c := &apiv1.Composition{}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, c); err != nil {
@@ -421,190 +438,4 @@ func (o *Observer) trim(obj any, now time.Time) Object {
 		return out
 	}
 	return nil
-}
-
-// listWatch is one resource as client-go's Reflector wants it.
-type listWatch struct {
-	list  func(context.Context, metav1.ListOptions) (runtime.Object, error)
-	watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
-}
-
-func (l listWatch) List(o metav1.ListOptions) (runtime.Object, error) {
-	return l.list(context.Background(), o)
-}
-func (l listWatch) Watch(o metav1.ListOptions) (watch.Interface, error) {
-	return l.watch(context.Background(), o)
-}
-func (l listWatch) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-	return l.list(ctx, o)
-}
-func (l listWatch) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	return l.watch(ctx, o)
-}
-
-// source feeds one kind of object from a Reflector into the tracker. It is the
-// Reflector's store, but it keeps nothing that is not trimmed.
-type source struct {
-	kind     string
-	example  any
-	list     listWatch
-	sink     sink
-	observer *Observer
-	// optional sources do not hold up the sync where the cluster does not know
-	// their kind.
-	optional  bool
-	reflector *cache.Reflector
-}
-
-var _ cache.TransformingStore = (*source)(nil)
-
-// renew forgets how far the watch was.
-func (s *source) renew() {
-	s.reflector = cache.NewReflectorWithOptions(s.list, s.example, s, cache.ReflectorOptions{
-		Name: s.kind,
-		Backoff: &wait.Backoff{
-			Duration: 20 * time.Millisecond, Cap: 250 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 20,
-		},
-	})
-}
-
-// run lists and watches until ctx ends. A watch that ended is taken up where it
-// was; one that cannot be (410 Gone) begins with a list, which is quiet.
-func (s *source) run(ctx context.Context) {
-	o := s.observer
-	delay := reconnectMin
-	for ctx.Err() == nil {
-		started := time.Now()
-		err := s.reflector.ListAndWatchWithContext(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if time.Since(started) > time.Second {
-			delay = reconnectMin
-		}
-		most := reconnectMax
-		switch {
-		case err == nil:
-		case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-			o.mu.Lock()
-			told := o.refused[s.kind]
-			o.refused[s.kind] = true
-			o.mu.Unlock()
-			if !told {
-				o.Problem("observer", fmt.Sprintf("the cluster does not allow to watch %ss: %v", s.kind, err))
-			}
-			o.listed(s.kind)
-			delay, most = 10*reconnectMax, 10*reconnectMax
-		case s.optional && (apierrors.IsNotFound(err) || meta.IsNoMatchError(err)):
-			o.listed(s.kind)
-			if o.ListenOnly {
-				delay, most = 10*reconnectMax, 10*reconnectMax
-			} else {
-				delay = 2 * reconnectMin // Eno is on its way
-			}
-		default:
-			o.Log.Debug("watch ended", "kind", s.kind, "reason", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(delay):
-			delay = min(delay*3/2, most)
-		}
-	}
-}
-
-// Transformer strips what is held only while a list is gathered.
-func (s *source) Transformer() cache.TransformFunc { return strip }
-
-// Add takes over an object that a watch saw appear.
-func (s *source) Add(obj any) error { return s.Update(obj) }
-
-// Update takes over an object that a watch saw change.
-func (s *source) Update(obj any) error {
-	s.sink.put(obj, s.observer.Now())
-	return nil
-}
-
-// Delete takes over that an object is gone.
-func (s *source) Delete(obj any) error {
-	m, err := meta.Accessor(obj)
-	if err != nil {
-		return err
-	}
-	s.sink.remove(m, Stamp{Time: s.observer.Now(), Revision: revisionOf(m)})
-	return nil
-}
-
-// Replace takes over a list.
-func (s *source) Replace(list []any, revision string) error {
-	at := Stamp{Time: s.observer.Now()}
-	at.Revision, _ = strconv.ParseInt(revision, 10, 64)
-	s.sink.replace(list, at)
-	s.observer.listed(s.kind)
-	return nil
-}
-
-// Resync does nothing: there is nothing to repeat.
-func (s *source) Resync() error { return nil }
-
-// sink takes over what a source hears. A source calls it from one goroutine.
-type sink interface {
-	put(obj any, now time.Time)
-	remove(m metav1.Object, at Stamp)
-	replace(list []any, at Stamp)
-}
-
-// objectSink trims each object by itself and gives it to the tracker.
-type objectSink struct {
-	kind     string
-	observer *Observer
-}
-
-func (s *objectSink) put(obj any, now time.Time) {
-	if out := s.observer.trim(obj, now); out != nil {
-		s.observer.tracker.set(out)
-	}
-}
-
-func (s *objectSink) remove(m metav1.Object, at Stamp) {
-	uid := string(m.GetUID())
-	if uid == "" {
-		uid = m.GetName()
-	}
-	s.observer.tracker.remove(Key{s.kind, uid}, at)
-}
-
-func (s *objectSink) replace(list []any, at Stamp) {
-	objects := make([]Object, 0, len(list))
-	for _, obj := range list {
-		if out := s.observer.trim(obj, at.Time); out != nil {
-			objects = append(objects, out)
-		}
-	}
-	s.observer.tracker.replace(s.kind, objects, at)
-}
-
-// topologySink tells the topology's ConfigMap as it is. The callee may keep it.
-type topologySink struct{ tell func(*corev1.ConfigMap) }
-
-func (s *topologySink) put(obj any, _ time.Time) {
-	if cm, ok := obj.(*corev1.ConfigMap); ok && cm.Name == eno.ConfigMapName {
-		s.tell(cm)
-	}
-}
-
-func (s *topologySink) remove(m metav1.Object, _ Stamp) {
-	if m.GetName() == eno.ConfigMapName {
-		s.tell(nil)
-	}
-}
-
-func (s *topologySink) replace(list []any, _ Stamp) {
-	for _, obj := range list {
-		if cm, ok := obj.(*corev1.ConfigMap); ok && cm.Name == eno.ConfigMapName {
-			s.tell(cm)
-			return
-		}
-	}
-	s.tell(nil)
 }

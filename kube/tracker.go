@@ -41,7 +41,19 @@ func (t *tracker) set(o Object) {
 	if t.stale(key, o.seen().Revision) {
 		return
 	}
+	t.carry(key, o)
 	t.change(key, o)
+}
+
+// carry gives a new state the usage of the last one.
+func (t *tracker) carry(key Key, o Object) {
+	m, ok := o.(measured)
+	if !ok {
+		return
+	}
+	if was, ok := t.current(key).(measured); ok {
+		m.carry(was.usage())
+	}
 }
 
 // remove takes over that an object is gone.
@@ -55,10 +67,11 @@ func (t *tracker) remove(key Key, at Stamp) {
 	t.gone[key] = at
 }
 
-// replace takes over a whole list of one kind: what is not in it is gone. The
-// differences are quiet, because a list says what is and not what happened.
-// What was pending is told first, as it was.
-func (t *tracker) replace(kind string, list []Object, at Stamp) {
+// replace takes over a whole list of one kind in one namespace, or in all where
+// that is "": what is not in it is gone. The differences are quiet, because a
+// list says what is and not what happened. What was pending is told first, as
+// it was.
+func (t *tracker) replace(kind, namespace string, list []Object, at Stamp) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.flush(false)
@@ -67,16 +80,88 @@ func (t *tracker) replace(kind string, list []Object, at Stamp) {
 		key := KeyOf(o)
 		listed[key] = true
 		if !t.stale(key, o.seen().Revision) {
+			t.carry(key, o)
 			t.pending[key] = o
 		}
 	}
-	for key := range t.known {
-		if key.Kind == kind && !listed[key] {
+	for key, o := range t.known {
+		if key.Kind != kind || listed[key] {
+			continue
+		}
+		if about, _, _ := o.about(); namespace == "" || about.Namespace == namespace {
 			t.pending[key] = nil
 			t.gone[key] = at
 		}
 	}
 	t.flush(true)
+}
+
+// measure offers each object of a kind that has a usage to a function and takes
+// over the usage that it returns, all at once.
+func (t *tracker) measure(kind string, at time.Time, quiet bool, usage func(mapping.Object, Usage) Usage) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.flush(false)
+	for key, o := range t.known {
+		if key.Kind != kind {
+			continue
+		}
+		m, ok := o.(measured)
+		if !ok {
+			continue
+		}
+		about, _, _ := o.about()
+		if is := usage(about, m.usage()); is != m.usage() {
+			t.pending[key] = m.using(is, at)
+		}
+	}
+	t.flush(quiet)
+}
+
+// amend offers the newest state of each object of a kind to a function and
+// takes over what it returns in its place; nil leaves it as it is.
+func (t *tracker) amend(kind string, change func(Object) Object) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.flush(false)
+	for key, o := range t.known {
+		if key.Kind == kind {
+			if is := change(o); is != nil {
+				t.pending[key] = is
+			}
+		}
+	}
+	t.flush(false)
+}
+
+// each shows the newest state of each object of a kind, in no order. The
+// function must not call the tracker.
+func (t *tracker) each(kind string, see func(Object)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key, o := range t.known {
+		if key.Kind == kind {
+			if _, changing := t.pending[key]; !changing {
+				see(o)
+			}
+		}
+	}
+	for key, o := range t.pending {
+		if key.Kind == kind && o != nil {
+			see(o)
+		}
+	}
+}
+
+// say tells transitions that are events and no differences, after what is
+// pending.
+func (t *tracker) say(ts []mapping.Transition) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.flush(false)
+	if len(ts) > 0 {
+		t.tell(ts)
+	}
 }
 
 // stale reports whether an object is older than what is known of it: a second
@@ -93,30 +178,13 @@ func (t *tracker) forget() {
 	defer t.mu.Unlock()
 	t.flush(false)
 	for key, o := range t.known {
-		t.known[key] = unrevised(o)
+		if key.Kind == mapping.KindEtcd {
+			continue // its revision is a field that is told
+		}
+		at := o.seen()
+		at.Revision = 0
+		t.known[key] = o.dated(at)
 	}
-}
-
-func unrevised(o Object) Object {
-	switch o := o.(type) {
-	case *Pod:
-		c := *o
-		c.Revision = 0
-		return &c
-	case *Deployment:
-		c := *o
-		c.Revision = 0
-		return &c
-	case *Node:
-		c := *o
-		c.Revision = 0
-		return &c
-	case *Composition:
-		c := *o
-		c.Revision = 0
-		return &c
-	}
-	return o
 }
 
 // current is the newest state of an object, told or not.
