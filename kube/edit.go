@@ -193,8 +193,8 @@ func readTopology(cm *corev1.ConfigMap, namespace string) (mapping.Topology, err
 	return t, eno.Validate(t)
 }
 
-// places names at most a few places, for a sentence.
-func places(all []string) string {
+// placeNames names at most a few places, for a sentence.
+func placeNames(all []string) string {
 	const most = 6
 	short := make([]string, 0, most)
 	for i, p := range all {

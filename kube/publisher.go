@@ -156,7 +156,7 @@ func (p *Publisher) joined(t mapping.Topology) (mapping.Topology, []string) {
 	if time.Now().After(e.until) {
 		p.edit = nil
 		if left := flatten(t).changed(e.theirs); len(left) > 0 && len(e.waiting()) > 0 {
-			return t, []string{fmt.Sprintf("the patch did not take over the edit of %s within %v, and overrules it: %s", e.by, editPatience, places(e.waiting()))}
+			return t, []string{fmt.Sprintf("the patch did not take over the edit of %s within %v, and overrules it: %s", e.by, editPatience, placeNames(e.waiting()))}
 		}
 		return t, nil
 	}
@@ -265,10 +265,10 @@ func (p *Publisher) topology(cm *corev1.ConfigMap) {
 		}
 	}
 	p.mu.Unlock()
-	p.log.Info("the topology was edited", "by", by, "places", places(changed))
+	p.log.Info("the topology was edited", "by", by, "places", placeNames(changed))
 	p.OnEdit(mapping.Edit{By: by, Topology: t, Base: base})
 	p.tellConflicts(conflicts)
-	p.note(cm, corev1.EventTypeNormal, reasonAdopted, fmt.Sprintf("taken over from %s: %s", by, places(changed)))
+	p.note(cm, corev1.EventTypeNormal, reasonAdopted, fmt.Sprintf("taken over from %s: %s", by, placeNames(changed)))
 	p.stir()
 }
 
