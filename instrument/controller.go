@@ -96,7 +96,7 @@ type controller struct {
 	doublings    int
 	tries        int     // reconciliations since mark; 0 while converged
 	mark         float32 // size of the error that is to become less
-	aim          float32 // what was desired at the last reconciliation
+	aim          float32 // what it was after at the last reconciliation
 	quiet        bool    // what it puts out is written throughout
 }
 
@@ -130,7 +130,7 @@ func (c *controller) Process(io *IO) {
 	desired, observed, edge := io.In[controllerDesired], io.In[controllerObserved], io.In[controllerReconcile]
 	rests := desired.Held&observed.Held&edge.Held&1 != 0 && c.jacks[controllerLag].rests && c.jacks[controllerWatching].rests &&
 		io.rests(controllerDeadband) && io.rests(controllerInterval) && !c.act.Moving() && !c.backoff.Moving()
-	if rests && c.quiet && !crosses(&c.edge, edge.Volts[0][0]) && c.since+int64(io.N) < c.due(io, 0) {
+	if rests && c.quiet && !c.moved(io, 0) && !crosses(&c.edge, edge.Volts[0][0]) && c.since+int64(io.N) < c.due(io, 0) {
 		e := c.error(io, 0)
 		if e == io.Out[controllerError].Volts[0][0] {
 			c.since += int64(io.N)
@@ -148,8 +148,11 @@ func (c *controller) Process(io *IO) {
 		if c.converged {
 			c.converged = size <= band*lostShare+lostVolts
 		} else if size <= band {
-			c.converged, c.doublings, c.tries = true, 0, 0
-			c.backoff.Set(0)
+			c.converged = true
+			c.hurry()
+		}
+		if c.doublings > 0 && c.moved(io, i) {
+			c.hurry()
 		}
 		c.since++
 		if rose := c.edge.Next(edge.Volts[0][i]); rose || c.since >= c.due(io, i) {
@@ -182,14 +185,44 @@ func (c *controller) error(io *IO, i int) float32 {
 	return min(max(e, -errorVolts), errorVolts)
 }
 
+// aims is what the loop is after at frame i: what is desired, or of a watched
+// object its lag. Audio thread.
+func (c *controller) aims(io *IO, i int) float32 {
+	if io.Out[controllerWatching].Volts[0][i] > dsp.SchmittHigh {
+		return io.Out[controllerLag].Volts[0][i]
+	}
+	return io.In[controllerDesired].Volts[0][i]
+}
+
+// moved tells whether the aim is another one than at the last reconciliation;
+// of a watched object, whether it has got generations more. Audio thread.
+func (c *controller) moved(io *IO, i int) bool {
+	by := c.aims(io, i) - c.aim
+	if by < 0 && io.Out[controllerWatching].Volts[0][i] < dsp.SchmittHigh {
+		by = -by
+	}
+	return by > io.Params[controllerDeadband][i]+lostVolts
+}
+
+// hurry takes the doublings of the interval back. Audio thread.
+func (c *controller) hurry() {
+	c.doublings, c.tries = 0, 0
+	c.backoff.Set(0)
+}
+
 // due is the time between two reconciliations in frames. Audio thread.
-func (c *controller) due(io *IO, i int) int64 {
-	return int64(float64(io.Params[controllerInterval][i])*c.rate+0.5) << c.doublings
+func (c *controller) due(io *IO, i int) int64 { return c.interval(io, i) << c.doublings }
+
+// interval is the knob's, in frames. Audio thread.
+func (c *controller) interval(io *IO, i int) int64 {
+	return int64(float64(io.Params[controllerInterval][i])*c.rate + 0.5)
 }
 
 // reconcile looks at frame i, and acts. Audio thread.
 func (c *controller) reconcile(io *IO, i int, e float32) {
-	seconds := float32(float64(c.since) / c.rate)
+	// A loop that has backed off knows nothing of the time in which it did not
+	// look; it acts for one interval.
+	seconds := float32(float64(min(c.since, c.interval(io, i))) / c.rate)
 	c.since = 0
 	c.strike(io, controllerReconciled, 0, i)
 	c.judge(io, i, e)
@@ -224,13 +257,12 @@ func (c *controller) reconcile(io *IO, i int, e float32) {
 // takes the doublings back when it helps or something else is desired. Audio
 // thread.
 func (c *controller) judge(io *IO, i int, e float32) {
-	size, desired := max(e, -e), io.In[controllerDesired].Volts[0][i]
-	moved := desired - c.aim
-	c.aim = desired
+	size, moved := max(e, -e), c.moved(io, i)
+	c.aim = c.aims(io, i)
 	switch {
 	case c.converged:
 		c.tries = 0
-	case c.tries == 0 || max(moved, -moved) > io.Params[controllerDeadband][i]+lostVolts:
+	case c.tries == 0 || moved:
 		c.tries, c.mark, c.doublings = 1, size, 0
 	case c.tries < backoffTries:
 		c.tries++

@@ -88,6 +88,31 @@ func TestValidate(t *testing.T) {
 			`cables[0]: a cable from clock/c/beat (trigger) to pod/p/lifecycle (lifecycle) cannot mean anything: a pod's lifecycle takes a Deployment's claim, or a gate that holds the pod up`}},
 		{"gate as a life", []Module{mod("pod/p"), mod("clock/c")}, []Cable{cable("clock/c/gate", "pod/p/lifecycle")}, nil},
 		{"claim as a life", []Module{mod("pod/p"), mod("deployment/d")}, []Cable{cable("deployment/d/claim_6", "pod/p/lifecycle")}, nil},
+		{"a bare pod's node", []Module{mod("pod/p"), mod("node/n")}, []Cable{cable("pod/p/load", "node/n/load")}, nil},
+		{"a replica's node", []Module{mod("deployment/web"), mod("pod/p"), mod("node/n")},
+			[]Cable{cable("pod/p/load", "node/n/load"), cable("deployment/web/claim_1", "pod/p/lifecycle")}, []string{
+				`cables[0]: pod/p shows a replica of deployment/web, which runs where the template of its Deployment says; patch deployment/web/pods to node/n/load instead`}},
+		{"a replica's load as CV", []Module{mod("deployment/web"), mod("pod/p"), mod("node/n")},
+			[]Cable{cable("pod/p/load", "node/n/capacity_cv"), cable("deployment/web/claim_1", "pod/p/lifecycle")}, nil},
+		{"placement of anything", []Module{mod("clock/c"), mod("node/n")}, []Cable{cable("clock/c/gate", "node/n/load")}, []string{
+			`cables[0]: a cable from clock/c/gate (gate) to node/n/load (placement) cannot mean anything: a Node carries a Deployment's pods, or the pod whose load is patched to it`}},
+		{"selection of anything", []Module{mod("clock/c"), mod("service/s"), mod("service/t"), mod("pod/p"), mod("deployment/d")}, []Cable{
+			cable("clock/c/gate", "service/s/selector"), cable("deployment/d/pods", "service/t/selector")}, []string{
+			`cables[0]: a cable from clock/c/gate (gate) to service/s/selector (selector) cannot mean anything: a Service selects a Deployment's pods, or the pod whose ready gate is patched to it`}},
+		{"one autoscaler, two deployments", []Module{mod("hpa/h"), mod("deployment/a"), mod("deployment/b")}, []Cable{cable("hpa/h/scale", "deployment/a/replicas_cv"), cable("hpa/h/scale", "deployment/b/replicas_cv")}, []string{
+			`cables[1].from: cables[0] leads from hpa/h/scale to deployment/a already: an autoscaler scales one Deployment`}},
+		{"two autoscalers, one deployment", []Module{mod("hpa/h"), mod("hpa/i"), mod("deployment/a")}, []Cable{cable("hpa/h/scale", "deployment/a/replicas_cv"), cable("hpa/i/scale", "deployment/a/replicas_cv")}, []string{
+			`cables[1].to: deployment/a/replicas_cv already holds cables[0]; an input takes one cable, a mixer takes several`}},
+		{"scale elsewhere", []Module{mod("hpa/h"), mod("vca/a")}, []Cable{cable("hpa/h/scale", "vca/a/cv")}, []string{
+			`cables[0]: a cable from hpa/h/scale (scale) to vca/a/cv (CV) cannot mean anything: an autoscaler scales a Deployment: patch it to replicas_cv; its desired jack carries the same as plain CV`}},
+		{"one route, two services", []Module{mod("ingress/i"), mod("service/a"), mod("service/b"), mod("pod/p")}, []Cable{
+			cable("ingress/i/route_1", "service/a/request"), cable("ingress/i/route_1", "pod/p/request"), cable("ingress/i/route_2", "service/b/request")}, nil},
+		{"one rule, two services", []Module{mod("ingress/i"), mod("service/a"), mod("service/b")}, []Cable{
+			cable("ingress/i/route_1", "service/a/request"), cable("ingress/i/route_1", "service/b/request")}, []string{
+			`cables[1].from: cables[0] leads from ingress/i/route_1 to service/a already: a rule of an Ingress has one Service behind it`}},
+		{"one replica, two panels", []Module{mod("deployment/d"), mod("pod/a"), mod("pod/b")}, []Cable{
+			cable("deployment/d/claim_1", "pod/a/lifecycle"), cable("deployment/d/claim_1", "pod/b/lifecycle")}, []string{
+			`cables[1].from: cables[0] leads from deployment/d/claim_1 to pod/a already: a replica is shown on one Pod panel`}},
 		{"several at once", []Module{with("vca/a", "gain", 9), mod("x/y"), mod("vca/a")}, []Cable{cable("x/y/z", "vca/a/in")}, []string{
 			`modules[0].params.gain: gain is 0 … 2, got 9`, `modules[1]: unknown module "x"; expected one of ` + known,
 			`modules[2]: there are two modules named vca/a`}},

@@ -173,12 +173,6 @@ func standing(p *ParamSpec) string {
 	return strings.TrimSpace(number(p.Value) + " " + p.Unit)
 }
 
-// number writes a figure as it is, without an exponent.
-func number(v float64) string {
-	s := fmt.Sprintf("%.6f", v)
-	return strings.TrimSuffix(strings.TrimRight(s, "0"), ".")
-}
-
 func perVolt(p *ParamSpec) string {
 	switch {
 	case p.PerVolt == 0:
@@ -251,7 +245,7 @@ func usualVolts(k SignalKind) string {
 	case Audio:
 		return fmt.Sprintf("±%g V", float64(AudioVolts))
 	case CV:
-		return "V"
+		return fmt.Sprintf("0 … %g V or ±%g V", float64(dsp.UnipolarPeak), float64(AudioVolts))
 	case Pitch:
 		return "1 V an octave"
 	case Scale:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -101,10 +102,13 @@ func (p *ParamSpec) Range() string {
 	case len(p.Choices) > 0:
 		return strings.Join(p.Choices[:len(p.Choices)-1], ", ") + " or " + p.Choices[len(p.Choices)-1]
 	case p.Unit != "":
-		return fmt.Sprintf("%g … %g %s", p.Min, p.Max, p.Unit)
+		return number(p.Min) + " … " + number(p.Max) + " " + p.Unit
 	}
-	return fmt.Sprintf("%g … %g", p.Min, p.Max)
+	return number(p.Min) + " … " + number(p.Max)
 }
+
+// number writes a figure without an exponent, as a panel prints it.
+func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // Choice returns the number of the named position of a switch.
 func (p *ParamSpec) Choice(name string) (float64, error) {
