@@ -14,7 +14,11 @@ import (
 
 	apiv1 "github.com/Azure/eno/api/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -25,43 +29,77 @@ var update = flag.Bool("update", false, "write the outputs of the table tests an
 
 var epoch = time.Unix(0, 0).UTC()
 
-// decodeObject reads an object as the API writes it and trims it.
-func decodeObject(t *testing.T, raw json.RawMessage) Object {
+// readSnapshot reads a list of objects as the API writes them, trims and joins
+// them. The tracker stands for what was known before.
+func readSnapshot(t *testing.T, o *Observer, list []json.RawMessage) Snapshot {
 	t.Helper()
-	var head metav1.TypeMeta
-	if err := json.Unmarshal(raw, &head); err != nil {
-		t.Fatal(err)
-	}
-	read := func(into metav1.Object) Stamp {
-		if err := json.Unmarshal(raw, into); err != nil {
+	lists := map[string][]any{}
+	for _, raw := range list {
+		var head metav1.TypeMeta
+		if err := json.Unmarshal(raw, &head); err != nil {
 			t.Fatal(err)
 		}
-		r := revisionOf(into)
-		return Stamp{Time: epoch.Add(time.Duration(r) * time.Millisecond), Revision: r}
+		var into any
+		switch head.Kind {
+		case "Pod":
+			into = &corev1.Pod{}
+		case "Deployment":
+			into = &appsv1.Deployment{}
+		case "Node":
+			into = &corev1.Node{}
+		case "Service":
+			into = &corev1.Service{}
+		case "EndpointSlice":
+			into = &discoveryv1.EndpointSlice{}
+		case "Ingress":
+			into = &networkingv1.Ingress{}
+		case "HorizontalPodAutoscaler":
+			into = &autoscalingv2.HorizontalPodAutoscaler{}
+		case "CronJob":
+			into = &batchv1.CronJob{}
+		case "Job":
+			into = &batchv1.Job{}
+		case "Namespace":
+			into = &corev1.Namespace{}
+		case "ResourceQuota":
+			into = &corev1.ResourceQuota{}
+		case "Composition":
+			into = &apiv1.Composition{}
+		default:
+			t.Fatalf("kind %q is not observed", head.Kind)
+		}
+		if err := yaml.UnmarshalStrict(raw, into); err != nil {
+			t.Fatalf("%s: %v", head.Kind, err)
+		}
+		stripped, _ := strip(into)
+		lists[head.Kind] = append(lists[head.Kind], stripped)
 	}
-	switch head.Kind {
-	case "Pod":
-		var o corev1.Pod
-		at := read(&o)
-		stripped, _ := strip(&o)
-		return trimPod(stripped.(*corev1.Pod), at)
-	case "Deployment":
-		var o appsv1.Deployment
-		at := read(&o)
-		stripped, _ := strip(&o)
-		return trimDeployment(stripped.(*appsv1.Deployment), at)
-	case "Node":
-		var o corev1.Node
-		at := read(&o)
-		stripped, _ := strip(&o)
-		return trimNode(stripped.(*corev1.Node), at)
-	case "Composition":
-		var o apiv1.Composition
-		at := read(&o)
-		return trimComposition(&o, at)
+	s := snapshotOf()
+	for _, kind := range []string{"Pod", "Deployment", "Node", "Ingress", "HorizontalPodAutoscaler", "CronJob", "Job", "Composition"} {
+		for _, obj := range lists[kind] {
+			m := obj.(metav1.Object)
+			at := epoch.Add(time.Duration(revisionOf(m)) * time.Millisecond)
+			var out Object
+			if c, ok := obj.(*apiv1.Composition); ok {
+				out = trimComposition(c, Stamp{Time: at, Revision: revisionOf(m)})
+			} else {
+				out = o.trim(obj, at)
+			}
+			s.Objects[KeyOf(out)] = out
+		}
 	}
-	t.Fatalf("kind %q is not observed", head.Kind)
-	return nil
+	// Joined objects are dated by the newest of their parts.
+	(&serviceSink{o.services, ""}).replace(lists["Service"], Stamp{})
+	(&sliceSink{o.services, ""}).replace(lists["EndpointSlice"], Stamp{})
+	(&namespaceSink{o.namespaces, ""}).replace(lists["Namespace"], Stamp{})
+	(&quotaSink{o.namespaces, ""}).replace(lists["ResourceQuota"], Stamp{})
+	for _, kind := range []string{mapping.KindService, mapping.KindNamespace} {
+		o.tracker.each(kind, func(is Object) {
+			r := is.seen().Revision
+			s.Objects[KeyOf(is)] = is.dated(Stamp{Time: epoch.Add(time.Duration(r) * time.Millisecond), Revision: r})
+		})
+	}
+	return s
 }
 
 func snapshotOf(objects ...Object) Snapshot {
@@ -91,15 +129,9 @@ func TestDiffTables(t *testing.T) {
 			if err := yaml.UnmarshalStrict(text, &table); err != nil {
 				t.Fatal(err)
 			}
-			read := func(list []json.RawMessage) Snapshot {
-				s := snapshotOf()
-				for _, raw := range list {
-					o := decodeObject(t, raw)
-					s.Objects[KeyOf(o)] = o
-				}
-				return s
-			}
-			previous, next := read(table.Previous), read(table.Next)
+			clock := time.Date(2026, 3, 1, 12, 0, 30, 0, time.UTC)
+			o := NewObserver(Options{Transitions: func([]mapping.Transition) {}, Clock: func() time.Time { return clock }})
+			previous, next := readSnapshot(t, o, table.Previous), readSnapshot(t, o, table.Next)
 			next.Quiet = table.Quiet
 			next.Stamp = Stamp{Time: epoch.Add(time.Second), Revision: 1000}
 			for uid, r := range table.Gone {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -12,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -22,14 +22,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
 )
 
-// fakeAPI serves pods as an API server does, and can do on demand what a real
-// one does only when it is old or ill: end watches, forget its history (410
-// Gone), refuse.
+// fakeAPI serves objects as an API server does, and can do on demand what a
+// real one does only when it is old or ill: end watches, forget its history
+// (410 Gone), refuse, fail, throttle, hang.
 type fakeAPI struct {
 	*httptest.Server
 	mu       sync.Mutex
@@ -39,22 +40,47 @@ type fakeAPI struct {
 	revision int64
 	oldest   int64 // watches from before are gone
 	pods     map[string]corev1.Pod
+	objects  map[string]map[namespaced]metav1.Object // by resource, without the pods
 	history  []fakeEvent
 	lists    int
 	writes   int
-	refuse   map[string]bool // resources that are forbidden
-	template corev1.Pod      // what every pod carries besides
-	stream   bool            // streams lists, as servers since 1.34 do
+	refuse   map[string]bool              // resources that are forbidden
+	answer   map[string]int               // resources that answer with a status of failure
+	hang     map[string]bool              // resources whose watches say nothing
+	watching map[string]int               // watches of each resource that were begun
+	metrics  func(path string) (any, int) // answers for metrics.k8s.io and the kubelets
+	asked    map[string]int               // by path, what metrics answered
+	template corev1.Pod                   // what every pod carries besides
+	stream   bool                         // streams lists, as servers since 1.34 do
 }
 
 type fakeEvent struct {
 	revision int64
 	kind     string
-	pod      corev1.Pod
+	resource string
+	object   metav1.Object
+}
+
+// served is the API version and kind of each resource that the fake knows.
+var served = map[string]metav1.TypeMeta{
+	"pods":                     {APIVersion: "v1", Kind: "Pod"},
+	"nodes":                    {APIVersion: "v1", Kind: "Node"},
+	"services":                 {APIVersion: "v1", Kind: "Service"},
+	"namespaces":               {APIVersion: "v1", Kind: "Namespace"},
+	"resourcequotas":           {APIVersion: "v1", Kind: "ResourceQuota"},
+	"configmaps":               {APIVersion: "v1", Kind: "ConfigMap"},
+	"deployments":              {APIVersion: "apps/v1", Kind: "Deployment"},
+	"endpointslices":           {APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
+	"ingresses":                {APIVersion: "networking.k8s.io/v1", Kind: "Ingress"},
+	"horizontalpodautoscalers": {APIVersion: "autoscaling/v2", Kind: "HorizontalPodAutoscaler"},
+	"cronjobs":                 {APIVersion: "batch/v1", Kind: "CronJob"},
+	"jobs":                     {APIVersion: "batch/v1", Kind: "Job"},
 }
 
 func newFakeAPI(t *testing.T) *fakeAPI {
-	f := &fakeAPI{store: "one", revision: 100, pods: map[string]corev1.Pod{}, changed: make(chan struct{}), cut: make(chan struct{}), refuse: map[string]bool{}}
+	f := &fakeAPI{store: "one", revision: 100, pods: map[string]corev1.Pod{}, objects: map[string]map[namespaced]metav1.Object{},
+		changed: make(chan struct{}), cut: make(chan struct{}),
+		refuse: map[string]bool{}, answer: map[string]int{}, hang: map[string]bool{}, watching: map[string]int{}, asked: map[string]int{}}
 	f.Server = httptest.NewServer(f)
 	t.Cleanup(func() {
 		f.CloseClientConnections()
@@ -65,13 +91,13 @@ func newFakeAPI(t *testing.T) *fakeAPI {
 
 func (f *fakeAPI) kubeconfig(t *testing.T) string {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
-	f.writeKubeconfig(t, file)
+	writeKubeconfig(t, file, f.URL)
 	return file
 }
 
-func (f *fakeAPI) writeKubeconfig(t *testing.T, file string) {
+func writeKubeconfig(t *testing.T, file, url string) {
 	t.Helper()
-	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: %q}}]\nusers: [{name: u}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n", f.URL)
+	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: %q}}]\nusers: [{name: u}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n", url)
 	if err := os.WriteFile(file+".new", []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +124,7 @@ func (f *fakeAPI) put(name, uid string, phase corev1.PodPhase) {
 	p := f.template
 	p = corev1.Pod{Spec: p.Spec, TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}, ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "n", UID: types.UID(uid), ResourceVersion: strconv.FormatInt(f.revision, 10), ManagedFields: p.ManagedFields, Annotations: p.Annotations}, Status: corev1.PodStatus{Phase: phase}}
 	f.pods[name] = p
-	f.history = append(f.history, fakeEvent{f.revision, kind, p})
+	f.history = append(f.history, fakeEvent{f.revision, kind, "pods", &p})
 }
 
 func (f *fakeAPI) remove(name string) {
@@ -106,7 +132,38 @@ func (f *fakeAPI) remove(name string) {
 	p := f.pods[name]
 	delete(f.pods, name)
 	p.ResourceVersion = strconv.FormatInt(f.revision, 10)
-	f.history = append(f.history, fakeEvent{f.revision, "DELETED", p})
+	f.history = append(f.history, fakeEvent{f.revision, "DELETED", "pods", &p})
+}
+
+// set stores an object of any resource but pods, which must not change after.
+func (f *fakeAPI) set(resource string, o metav1.Object) {
+	f.revision++
+	o.SetResourceVersion(strconv.FormatInt(f.revision, 10))
+	if o.GetUID() == "" {
+		o.SetUID(types.UID(resource + "/" + o.GetNamespace() + "/" + o.GetName()))
+	}
+	meta := served[resource]
+	o.(runtime.Object).GetObjectKind().SetGroupVersionKind(meta.GroupVersionKind())
+	if f.objects[resource] == nil {
+		f.objects[resource] = map[namespaced]metav1.Object{}
+	}
+	key := namespaced{o.GetNamespace(), o.GetName()}
+	kind := "ADDED"
+	if f.objects[resource][key] != nil {
+		kind = "MODIFIED"
+	}
+	f.objects[resource][key] = o
+	f.history = append(f.history, fakeEvent{f.revision, kind, resource, o})
+}
+
+// unset deletes what set stored.
+func (f *fakeAPI) unset(resource, namespace, name string) {
+	f.revision++
+	key := namespaced{namespace, name}
+	o := f.objects[resource][key].(runtime.Object).DeepCopyObject().(metav1.Object)
+	delete(f.objects[resource], key)
+	o.SetResourceVersion(strconv.FormatInt(f.revision, 10))
+	f.history = append(f.history, fakeEvent{f.revision, "DELETED", resource, o})
 }
 
 // end ends the watches; with forget, they cannot be taken up again.
@@ -118,78 +175,118 @@ func (f *fakeAPI) end(forget bool) {
 	}
 }
 
+// fakeScope is what a request asks for.
+type fakeScope struct{ resource, namespace, name string }
+
+func (s fakeScope) holds(resource string, o metav1.Object) bool {
+	return resource == s.resource && (s.namespace == "" || o.GetNamespace() == s.namespace) && (s.name == "" || o.GetName() == s.name)
+}
+
+// all returns the objects of a scope. The lock is held.
+func (f *fakeAPI) all(s fakeScope) []metav1.Object {
+	var out []metav1.Object
+	for _, p := range f.pods {
+		if s.holds("pods", &p) {
+			out = append(out, &p)
+		}
+	}
+	for _, o := range f.objects[s.resource] {
+		if s.holds(s.resource, o) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	status := func(code int, reason metav1.StatusReason) {
 		w.WriteHeader(code)
 		_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: "Failure", Code: int32(code), Reason: reason, Message: string(reason)})
 	}
+	q := r.URL.Query()
+	scope := fakeScope{resource: r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]}
+	if _, after, ok := strings.Cut(r.URL.Path, "/namespaces/"); ok && strings.Contains(after, "/") {
+		scope.namespace, _, _ = strings.Cut(after, "/")
+	}
+	if name, ok := strings.CutPrefix(q.Get("fieldSelector"), "metadata.name="); ok {
+		scope.name = name
+	}
 	f.mu.Lock()
 	if r.Method != http.MethodGet {
 		f.writes++
 	}
-	resource := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-	refused, store := f.refuse[resource], f.store
+	resource := scope.resource
+	refused, store, code, metrics := f.refuse[resource], f.store, f.answer[resource], f.metrics
+	if strings.Contains(r.URL.Path, "metrics") {
+		f.asked[r.URL.Path]++
+	}
 	f.mu.Unlock()
-	q := r.URL.Query()
+	_, known := served[resource]
 	switch {
+	case strings.Contains(r.URL.Path, "metrics"):
+		if metrics == nil {
+			status(http.StatusNotFound, metav1.StatusReasonNotFound)
+			return
+		}
+		body, code := metrics(r.URL.Path)
+		switch body := body.(type) {
+		case nil:
+			status(code, metav1.StatusReason(http.StatusText(code)))
+		case string:
+			_, _ = io.WriteString(w, body)
+		default:
+			_ = json.NewEncoder(w).Encode(body)
+		}
+	case code != 0:
+		w.Header().Set("Retry-After", "1")
+		status(code, metav1.StatusReason(http.StatusText(code)))
 	case refused:
 		status(http.StatusForbidden, metav1.StatusReasonForbidden)
 	case resource == "kube-system":
 		fmt.Fprintf(w, `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"kube-system","uid":%q}}`, store)
-	case resource == "compositions":
-		status(http.StatusNotFound, metav1.StatusReasonNotFound)
-	case resource != "pods" && resource != "nodes" && resource != "deployments":
+	case !known:
 		status(http.StatusNotFound, metav1.StatusReasonNotFound)
 	case q.Get("sendInitialEvents") != "" && f.stream:
 		f.mu.Lock()
 		at := f.revision
-		pods := slices.Collect(maps.Values(f.pods))
+		objects := f.all(scope)
 		f.mu.Unlock()
-		kind := map[string]string{"pods": `"v1","kind":"Pod"`, "nodes": `"v1","kind":"Node"`, "deployments": `"apps/v1","kind":"Deployment"`}[resource]
-		if resource == "pods" {
-			for i := range pods {
-				raw, _ := json.Marshal(pods[i])
-				fmt.Fprintf(w, `{"type":"ADDED","object":%s}`+"\n", raw)
-			}
+		for _, o := range objects {
+			raw, _ := json.Marshal(o)
+			fmt.Fprintf(w, `{"type":"ADDED","object":%s}`+"\n", raw)
 		}
-		fmt.Fprintf(w, `{"type":"BOOKMARK","object":{"apiVersion":%s,"metadata":{"resourceVersion":"%d","annotations":{"k8s.io/initial-events-end":"true"}}}}`+"\n", kind, at)
+		fmt.Fprintf(w, `{"type":"BOOKMARK","object":{"apiVersion":%q,"kind":%q,"metadata":{"resourceVersion":"%d","annotations":{"k8s.io/initial-events-end":"true"}}}}`+"\n", served[resource].APIVersion, served[resource].Kind, at)
 		f.mu.Lock()
 		f.lists++
 		f.mu.Unlock()
-		f.serveWatch(w, r, resource, at)
+		f.serveWatch(w, r, scope, at)
 	case q.Get("sendInitialEvents") != "":
 		status(http.StatusUnprocessableEntity, metav1.StatusReasonInvalid)
 	case q.Get("watch") != "":
 		from, _ := strconv.ParseInt(q.Get("resourceVersion"), 10, 64)
-		f.serveWatch(w, r, resource, from)
+		f.serveWatch(w, r, scope, from)
 	default:
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.lists++
-		list := corev1.PodList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PodList"}, ListMeta: metav1.ListMeta{ResourceVersion: strconv.FormatInt(f.revision, 10)}}
-		switch resource {
-		case "pods":
-			limit, _ := strconv.Atoi(q.Get("limit"))
-			for _, p := range f.pods {
-				// The reflector asks for pages, but takes the whole as one.
-				if limit == 1 && len(list.Items) == 1 {
-					break
-				}
-				list.Items = append(list.Items, p)
-			}
-		case "nodes":
-			list.Kind = "NodeList"
-		case "deployments":
-			list.APIVersion, list.Kind = "apps/v1", "DeploymentList"
+		items := f.all(scope)
+		// The reflector asks for pages, but takes the whole as one.
+		if q.Get("limit") == "1" && len(items) > 1 {
+			items = items[:1]
 		}
-		_ = json.NewEncoder(w).Encode(list)
+		if items == nil {
+			items = []metav1.Object{}
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": served[resource].APIVersion, "kind": served[resource].Kind + "List",
+			"metadata": map[string]string{"resourceVersion": strconv.FormatInt(f.revision, 10)}, "items": items})
 	}
 }
 
-func (f *fakeAPI) serveWatch(w http.ResponseWriter, r *http.Request, resource string, from int64) {
+func (f *fakeAPI) serveWatch(w http.ResponseWriter, r *http.Request, scope fakeScope, from int64) {
 	f.mu.Lock()
-	cut, gone := f.cut, resource == "pods" && from < f.oldest
+	cut, gone := f.cut, from < f.oldest
+	f.watching[scope.resource]++
 	f.mu.Unlock()
 	if gone {
 		_, _ = fmt.Fprint(w, `{"type":"ERROR","object":{"apiVersion":"v1","kind":"Status","status":"Failure","code":410,"reason":"Expired","message":"too old resource version"}}`+"\n")
@@ -199,20 +296,22 @@ func (f *fakeAPI) serveWatch(w http.ResponseWriter, r *http.Request, resource st
 	for {
 		f.mu.Lock()
 		changed := f.changed
-		var events []fakeEvent
-		if resource == "pods" {
-			i := sort.Search(len(f.history), func(i int) bool { return f.history[i].revision > from })
-			events = append(events, f.history[i:]...)
-		}
-		ended := cut != f.cut
+		i := sort.Search(len(f.history), func(i int) bool { return f.history[i].revision > from })
+		events := append([]fakeEvent(nil), f.history[i:]...)
+		ended, hangs := cut != f.cut, f.hang[scope.resource]
 		f.mu.Unlock()
 		if ended {
 			return // what happened since is for the next watch
 		}
 		for _, e := range events {
-			raw, _ := json.Marshal(e.pod)
-			fmt.Fprintf(w, `{"type":%q,"object":%s}`+"\n", e.kind, raw)
+			if hangs {
+				break
+			}
 			from = e.revision
+			if scope.holds(e.resource, e.object) {
+				raw, _ := json.Marshal(e.object)
+				fmt.Fprintf(w, `{"type":%q,"object":%s}`+"\n", e.kind, raw)
+			}
 		}
 		w.(http.Flusher).Flush()
 		select {
@@ -226,14 +325,18 @@ func (f *fakeAPI) serveWatch(w http.ResponseWriter, r *http.Request, resource st
 }
 
 // observe runs an observer of the fake until the test ends.
-func observe(t *testing.T, o Options) (*Observer, *recorder) {
+func observe(t *testing.T, o Options, adjust ...func(*Observer)) (*Observer, *recorder) {
 	t.Helper()
 	r := &recorder{}
 	o.Transitions = r.tell
+	o.Problem = r.problem
 	o.Namespace = "n"
 	o.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	obs := NewObserver(o)
 	NewPublisher(obs)
+	for _, do := range adjust {
+		do(obs)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -409,9 +512,9 @@ func TestObserverFollowsTheKubeconfig(t *testing.T) {
 	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	first.writeKubeconfig(t, file)
+	writeKubeconfig(t, file, first.URL)
 	eventually(t, "the first server", func() bool { return r.lastOf("old", mapping.FieldPhase) == "Running" })
-	second.writeKubeconfig(t, file)
+	writeKubeconfig(t, file, second.URL)
 	eventually(t, "the second server", func() bool { return r.lastOf("new", mapping.FieldPhase) == "Pending" })
 	eventually(t, "the sync", func() bool { return r.lastOf("apiserver", mapping.FieldSynced) == "true" })
 	if got := r.lastOf("old", mapping.FieldExists); got != "" {

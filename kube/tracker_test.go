@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,8 +14,28 @@ import (
 
 // recorder gathers transitions.
 type recorder struct {
-	mu sync.Mutex
-	ts []mapping.Transition
+	mu       sync.Mutex
+	ts       []mapping.Transition
+	problems []string
+}
+
+func (r *recorder) problem(where, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.problems = append(r.problems, where+": "+text)
+}
+
+// complaints counts the problems that speak of something.
+func (r *recorder) complaints(of string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, p := range r.problems {
+		if strings.Contains(p, of) {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *recorder) tell(ts []mapping.Transition) {
@@ -84,9 +105,9 @@ func TestTrackerGathersChangesOfTheWindow(t *testing.T) {
 func TestTrackerListsAreQuietAndWhatWasPendingIsNot(t *testing.T) {
 	var r recorder
 	tr := newTracker(time.Hour, time.Now, r.tell)
-	tr.replace(mapping.KindPod, []Object{pod("a", 1, "Pending"), pod("b", 2, "Pending")}, Stamp{})
+	tr.replace(mapping.KindPod, "", []Object{pod("a", 1, "Pending"), pod("b", 2, "Pending")}, Stamp{})
 	tr.set(pod("a", 3, "Running"))
-	tr.replace(mapping.KindPod, []Object{pod("a", 5, "Failed")}, Stamp{Revision: 9})
+	tr.replace(mapping.KindPod, "", []Object{pod("a", 5, "Failed")}, Stamp{Revision: 9})
 	var got []string
 	for _, x := range r.all() {
 		if x.Field == mapping.FieldPhase || x.Field == mapping.FieldExists && x.New == "" {
@@ -108,14 +129,14 @@ func TestTrackerIgnoresThePast(t *testing.T) {
 	tr := newTracker(time.Hour, time.Now, r.tell)
 	tr.set(pod("a", 10, "Running"))
 	tr.set(pod("a", 9, "Pending"))
-	tr.replace(mapping.KindPod, []Object{pod("a", 8, "Pending")}, Stamp{})
+	tr.replace(mapping.KindPod, "", []Object{pod("a", 8, "Pending")}, Stamp{})
 	tr.sync()
 	if got := r.of("a", mapping.FieldPhase); !reflect.DeepEqual(got, []string{"Running"}) {
 		t.Errorf("phases %q, want only Running", got)
 	}
 	// A store that was made anew counts from the start.
 	tr.forget()
-	tr.replace(mapping.KindPod, []Object{pod("a", 2, "Pending")}, Stamp{})
+	tr.replace(mapping.KindPod, "", []Object{pod("a", 2, "Pending")}, Stamp{})
 	if got := r.of("a", mapping.FieldPhase); !reflect.DeepEqual(got, []string{"Running", "Pending"}) {
 		t.Errorf("phases %q after a new store, want Running, Pending", got)
 	}
