@@ -20,13 +20,18 @@ const MaxFile = 4 << 20
 
 // document reads one YAML file by its nodes, which know their places. It never
 // follows an alias, so that a short file stays a short one.
-type document struct{ problems }
+type document struct {
+	problems
+	data  []byte
+	split [][]rune // data in lines, once somebody asked
+}
 
 // entry is one key of a mapping with its value.
 type entry struct{ key, value *yaml.Node }
 
 // parse returns the root mapping of the file, or nil after a mistake.
 func (d *document) parse(data []byte, what string) *yaml.Node {
+	d.data = data
 	if len(data) > MaxFile {
 		d.at(1, 1, "the file has %d bytes; a %s has at most %d", len(data), what, MaxFile)
 		return nil

@@ -15,7 +15,7 @@ import (
 
 // Fields of a scene file, in the order in which they are written.
 var (
-	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "modules", "cables"}
+	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "modules", "cables", "rules"}
 	moduleFields = []string{"id", "at", "params"}
 	placeFields  = []string{"row", "hp"}
 )
@@ -45,7 +45,7 @@ func readFile(path string) ([]byte, error) {
 
 // Parse reads a scene; file is its name in errors.
 func Parse(file string, data []byte) (*Scene, error) {
-	r := &sceneReader{document: document{problems{file: file}}}
+	r := &sceneReader{document: document{problems: problems{file: file}}}
 	s := r.scene(data)
 	if err := r.err(); err != nil {
 		return nil, err
@@ -60,6 +60,7 @@ type sceneReader struct {
 	top     []entry
 	modules []moduleNode // one for each module of the patch
 	cables  []*yaml.Node // one for each cable of the patch
+	rules   []ruleNode   // one for each rule
 }
 
 // moduleNode is where a module of the patch came from.
@@ -116,6 +117,10 @@ func (r *sceneReader) scene(data []byte) *Scene {
 		case "cables":
 			for _, n := range r.items(e) {
 				r.cable(n)
+			}
+		case "rules":
+			for _, n := range r.items(e) {
+				r.rule(n)
 			}
 		}
 	}
@@ -306,6 +311,9 @@ var (
 
 // fault reports a mistake at the place in the file that its path names.
 func (r *sceneReader) fault(f fault) {
+	if r.ruleFault(f) {
+		return
+	}
 	m := faultPath.FindStringSubmatch(f.path)
 	if m == nil {
 		if e, ok := find(r.top, f.path); ok {

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping/rule"
 )
 
 // Version is the version of the scenes that this program writes, and the
@@ -57,6 +58,11 @@ type Scene struct {
 	// Places says where in the rack modules stand; those that are missing
 	// stand where there is room.
 	Places map[instrument.ModuleID]Place
+	// Rules say what the transitions of the cluster play, beside what its
+	// modules show.
+	Rules []rule.Spec
+
+	goodRules []rule.Spec // those that were last found to be without mistakes
 }
 
 // Place is where in the rack a module stands.
@@ -102,7 +108,10 @@ func checkProse(what, s string, most int, lines bool) error {
 // instrument.PatchError.
 type fault struct {
 	path string
-	err  error
+	// line and column are the place within the text of an expression, from 1;
+	// 0 is none.
+	line, column int
+	err          error
 }
 
 // faults returns every mistake of a scene. The patch is judged by
@@ -110,7 +119,7 @@ type fault struct {
 func (s *Scene) faults() (all []fault) {
 	check := func(path string, err error) {
 		if err != nil {
-			all = append(all, fault{path, err})
+			all = append(all, fault{path: path, err: err})
 		}
 	}
 	between := func(what string, v, low, high float64, unit string) error {
@@ -125,6 +134,7 @@ func (s *Scene) faults() (all []fault) {
 	check("namespace", checkName("namespace", s.Namespace))
 	check("latency", between("latency", s.Latency, 0, MaxLatency, "seconds"))
 	check("storm", between("storm", s.Storm, MinStorm, MaxStorm, "events a second"))
+	all = append(all, s.checkRules()...)
 	if n := len(s.Patch.Modules); n > instrument.MaxModules {
 		// Nothing more is said of a patch that nobody made by hand.
 		check("modules", fmt.Errorf("the patch has %d modules; the most is %d", n, instrument.MaxModules))
@@ -182,6 +192,9 @@ func (s *Scene) checkPlaces(check func(string, error)) {
 func (s *Scene) Validate() error {
 	var errs []error
 	for _, f := range s.faults() {
+		if f.line > 0 {
+			f.path += fmt.Sprintf(":%d:%d", f.line, f.column)
+		}
 		if strings.ContainsAny(f.path, "[.") {
 			errs = append(errs, fmt.Errorf("scene %s: %s: %w", s.Name, f.path, f.err))
 		} else {

@@ -72,6 +72,7 @@ func Schema() []byte {
 				"type": "string", "description": "from an output to an input: kind/name/jack -> kind/name/jack",
 				"pattern": `^\s*[a-z0-9_]+/[-a-z0-9]+/[a-z0-9_]+\s*->\s*[a-z0-9_]+/[-a-z0-9]+/[a-z0-9_]+\s*$`,
 			}},
+			"rules": rulesSchema(),
 		},
 	}
 	var b bytes.Buffer
@@ -92,7 +93,10 @@ func paramSchema(p *instrument.ParamSpec) map[string]any {
 	s := map[string]any{"description": doc}
 	switch {
 	case p.Text:
-		s["type"], s["default"], s["pattern"] = "string", p.Default, `^\S+$`
+		s["type"], s["default"] = "string", p.Default
+		if !p.Free {
+			s["pattern"] = `^\S+$`
+		}
 	case len(p.Choices) > 0:
 		// A position is written by its name or its number.
 		var all []any

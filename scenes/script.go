@@ -140,7 +140,7 @@ type heartbeat struct {
 }
 
 func parseScript(file string, data []byte) (*Script, error) {
-	d := &document{problems{file: file}}
+	d := &document{problems: problems{file: file}}
 	root := d.parse(data, "script")
 	if root == nil || !d.version(root, versionOnly(root), "script", ScriptVersion) {
 		return nil, d.err()

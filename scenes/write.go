@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping/rule"
 )
 
 // Encode writes a scene as YAML. The same scene gives the same bytes, and
@@ -43,6 +44,13 @@ func Encode(s *Scene) ([]byte, error) {
 			list.Content = append(list.Content, word(c.From.String()+" "+arrow+" "+c.To.String()))
 		}
 		put(root, "cables", list)
+	}
+	if len(s.Rules) > 0 {
+		list := &yaml.Node{Kind: yaml.SequenceNode}
+		for i := range s.Rules {
+			list.Content = append(list.Content, ruleYAML(&s.Rules[i]))
+		}
+		put(root, "rules", list)
 	}
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
@@ -117,7 +125,8 @@ func number(v float64) *yaml.Node {
 func (s *Scene) Equal(o *Scene) bool {
 	same := s.Name == o.Name && s.Title == o.Title && s.About == o.About && s.Seed == o.Seed &&
 		s.Namespace == o.Namespace && s.Latency == o.Latency && s.Storm == o.Storm &&
-		slices.Equal(s.Patch.Cables, o.Patch.Cables) && maps.Equal(s.Places, o.Places)
+		slices.Equal(s.Patch.Cables, o.Patch.Cables) && maps.Equal(s.Places, o.Places) &&
+		slices.EqualFunc(s.Rules, o.Rules, rule.Spec.Equal)
 	return same && slices.EqualFunc(s.Patch.Modules, o.Patch.Modules, func(a, b instrument.Module) bool {
 		return a.ID == b.ID && maps.Equal(a.Params, b.Params) && maps.Equal(a.Text, b.Text)
 	})

@@ -215,7 +215,7 @@ func (c *compiler) within(field string, x *expression, low, high float64, unit s
 		return
 	}
 	if v := float(x.constant); !(v >= low && v <= high) {
-		c.say(field, 1, 1, fmt.Errorf("%s is a number from %g to %g%s, this is %g", field, low, high, unit, v))
+		c.say(field, 1, 1, fmt.Errorf("expected a number from %g to %g%s, this is %g", low, high, unit, v))
 	}
 }
 

@@ -1,0 +1,250 @@
+package scenes
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/rule"
+)
+
+const ruled = `
+version: 1
+name: ruled
+seed: 7
+rules:
+  - name: ready-bell
+    when: kind == "pod" && field == "ready" && new == "true"
+    note: scale("minor_pentatonic", 60, slot)     # comments are for people
+    velocity: 40 + int(load / 10.0)
+    duration: 0.2
+    channel: 1
+  - when: kind == "node" && field == "cordoned"
+    gate: new == "true"
+    channel: 2
+  - when: |
+      // Comments of CEL stay.
+      kind == "deployment" &&
+        field == "readyPods"
+    cv: double(new) / 10.0 * 10.0
+    channel: 3
+  - when: kind == "pod" && field == "reason" && new == "OOMKilled"
+    note: 0x24
+    osc: {address: '"/alarm/" + name', args: [pitch, 'new', 1.0, true, -3]}
+  - {name: "12", when: true, osc: {address: /tick}}
+`
+
+func TestRules(t *testing.T) {
+	s, err := Parse("ruled.yaml", []byte(ruled))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Rules) != 5 || s.Rules[0].Duration != "0.2" || s.Rules[3].OSC.Args[2] != "1.0" || s.Rules[4].Name != "12" || s.Rules[4].When != "true" {
+		t.Errorf("rules: %+v", s.Rules)
+	}
+	set, err := s.CompileRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := set.Apply(mapping.Transition{Object: mapping.Object{Kind: "pod", Name: "web-a", UID: "a"}, Owner: "web", Field: "ready", New: "true"})
+	if len(out) != 2 || !reflect.DeepEqual(out[0], rule.Output{Kind: rule.Note, Rule: "ready-bell", Channel: 1, Note: 60, Velocity: 40, Duration: 0.2}) || out[1].Address != "/tick" {
+		t.Errorf("played %+v", out)
+	}
+	roundTrip(t, s)
+	text, err := Encode(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"duration: 0.2\n", "channel: 1\n", "// Comments of CEL stay.\n", "when: |\n", "        - 1.0\n", "        - true\n", "        - -3\n", `name: "12"` + "\n", `note: "0x24"` + "\n", "when: true\n"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("the written scene lacks %q:\n%s", want, text)
+		}
+	}
+	for i, change := range []func(*Scene){
+		func(s *Scene) { s.Rules = s.Rules[1:] }, func(s *Scene) { s.Rules[0].Note = "61" }, func(s *Scene) { s.Rules[3].OSC.Args[0] = "1" },
+		func(s *Scene) { s.Rules[3].OSC = nil }, func(s *Scene) { s.Rules[3].OSC.Address = "/x" }, func(s *Scene) { s.Rules[3].OSC.Args = nil },
+	} {
+		o, _ := Parse("ruled.yaml", []byte(ruled))
+		change(o)
+		if o.Equal(s) {
+			t.Errorf("change %d is not seen", i)
+		}
+	}
+}
+
+// TestRulesAreJudgedAgain: what was good once is judged anew when it changed,
+// even in place.
+func TestRulesAreJudgedAgain(t *testing.T) {
+	s, err := Parse("ruled.yaml", []byte(ruled))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	s.Rules[3].OSC.Args[0] = "wobble"
+	if err := s.Validate(); err == nil || err.Error() != "scene ruled: rules[3].osc.args[0]:1:1: undeclared reference to 'wobble'" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Encode(s); err == nil {
+		t.Error("it was written all the same")
+	}
+	s.Rules[3].OSC.Args[0] = "new"
+	start := time.Now()
+	for range 10 {
+		if err := s.Validate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("validated in %v", time.Since(start)/10)
+}
+
+// styles write a value as a scalar; what cannot be written so is empty.
+var styles = map[string]func(value string) string{
+	"plain": func(v string) string {
+		if strings.ContainsAny(v, "\n#:'\"\\") {
+			return ""
+		}
+		return v
+	},
+	"plain in lines":  func(v string) string { return foldFlow(v, "", "", false) },
+	"single quotes":   func(v string) string { return foldFlow(v, "'", "'", false) },
+	"single in lines": func(v string) string { return foldFlow(v, "'", "'", true) },
+	"double quotes": func(v string) string {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "ü", `\u00fc`, "é", `\xe9`, "☸", `\U00002638`).Replace(v) + `"`
+	},
+	"double in lines": func(v string) string {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, " ", "\n\n      ", "e", "\\\n      e").Replace(v) + `"`
+	},
+	"literal":        func(v string) string { return "|-\n      " + strings.ReplaceAll(v, "\n", "\n      ") },
+	"literal, tag":   func(v string) string { return "!!str |-\n      " + strings.ReplaceAll(v, "\n", "\n      ") },
+	"literal, marks": func(v string) string { return "&a |2-\n      " + strings.ReplaceAll(v, "\n", "\n      ") },
+	"folded": func(v string) string {
+		return ">-\n      " + strings.NewReplacer("\n", "\n\n      ", " && ", " &&\n      ").Replace(v)
+	},
+	"after a tag": func(v string) string { return "!!str '" + strings.ReplaceAll(v, "'", "''") + "'" },
+}
+
+// foldFlow writes a flow scalar with a line break at each blank, or at each
+// line feed only.
+func foldFlow(v, open, end string, all bool) string {
+	if open == "" && strings.ContainsAny(v, "#:'\"\\\n") {
+		return ""
+	}
+	if open == "'" {
+		v = strings.ReplaceAll(v, "'", "''")
+	}
+	v = strings.ReplaceAll(v, "\n", "\n\n      ")
+	if all || open == "" {
+		v = strings.ReplaceAll(v, " ", "\n      ")
+	}
+	return open + v + end
+}
+
+// TestPlaceInScalar: the place of every character, in every style. The
+// character that stands there in the file must be the one of the value; where a
+// line feed of the value comes from is not told so exactly.
+func TestPlaceInScalar(t *testing.T) {
+	values := []string{
+		"kind", `kind == "pod" && field == "ready"`, "it's", `a \ b "c" 'd'`, "üé☸ && new", "one\ntwo", "one two\nthree four\nfive", "a && b && c", "eee e",
+	}
+	r, letters := rand.New(rand.NewPCG(3, 4)), []rune("abcdefgh ü☸\"'\\&|\n(")
+	for range 300 {
+		var b strings.Builder
+		for range 1 + r.IntN(30) {
+			b.WriteRune(letters[r.IntN(len(letters))])
+		}
+		v := strings.TrimSpace(b.String())
+		// Blanks beside line feeds are folded away in some styles.
+		v = strings.Join(strings.FieldsFunc(v, func(r rune) bool { return r == '\n' }), "\n")
+		v = strings.NewReplacer(" \n", "\n", "\n ", "\n", "  ", " ").Replace(v)
+		values = append(values, strings.TrimSpace(v))
+	}
+	tried, told := map[string]int{}, 0
+	for style, write := range styles {
+		for _, value := range values {
+			text := write(value)
+			if text == "" {
+				continue
+			}
+			file := "a:\n    b: " + text + "\nc: 1\n"
+			var doc yaml.Node
+			if err := yaml.Unmarshal([]byte(file), &doc); err != nil {
+				continue // such a value cannot be written in this style
+			}
+			n := doc.Content[0].Content[1].Content[1]
+			d := &document{data: []byte(file)}
+			lines := d.lines()
+			tried[style]++
+			line, column := 1, 1
+			for i, c := range []rune(n.Value) {
+				l, k, ok := d.within(n, line, column)
+				if !ok {
+					t.Fatalf("%s: character %d of %q is not found in\n%s", style, i, n.Value, file)
+				}
+				got := rune(0)
+				if k-1 < len(lines[l-1]) {
+					got = lines[l-1][k-1]
+				}
+				blank := c == ' ' || c == '\n'
+				escaped := strings.HasPrefix(style, "double") && got == '\\'
+				if got != c && !escaped && !(blank && (got == 0 || got == ' ')) && c != '\n' {
+					t.Fatalf("%s: character %d of %q is %q, at %d:%d stands %q in\n%s", style, i, n.Value, c, l, k, got, file)
+				}
+				told++
+				if column++; c == '\n' {
+					line, column = line+1, 1
+				}
+			}
+		}
+	}
+	for style := range styles {
+		if tried[style] < 5 {
+			t.Errorf("%s was tried %d times", style, tried[style])
+		}
+	}
+	t.Logf("%d places in %v", told, tried)
+}
+
+// TestPlaceOfAMistake names the place of one wrong word in each style.
+func TestPlaceOfAMistake(t *testing.T) {
+	for name, tt := range map[string]struct{ value, want string }{
+		"plain":        {`kind == "pod" && slto > 1`, `x.yaml:4:28: when: undeclared reference to 'slto'; did you mean "slot"?`},
+		"single":       {`'kind == "pod" && slto > 1'`, `x.yaml:4:29: `},
+		"doubled":      {`'kind == ''pod'' && slto > 1'`, `x.yaml:4:31: `},
+		"double":       {`"kind == \"pod\" && slto > 1"`, `x.yaml:4:31: `},
+		"continued":    {"\"kind ==\n      \\\"pod\\\" && slto > 1\"", `x.yaml:5:18: `},
+		"plain folded": {"kind ==\n      \"pod\"\n      && slto > 1", `x.yaml:6:10: `},
+		"literal":      {"|\n      kind == \"pod\" &&\n        slto > 1", `x.yaml:6:9: `},
+		"folded":       {">\n      kind == \"pod\" &&\n      slto > 1", `x.yaml:6:7: `},
+	} {
+		text := "version: 1\nname: x\nrules:\n  - when: " + tt.value + "\n    note: 60\n"
+		_, err := Parse("x.yaml", []byte(text))
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %s…", name, err, tt.want)
+		}
+	}
+}
+
+func TestManyBadRules(t *testing.T) {
+	var b bytes.Buffer
+	b.WriteString("version: 1\nname: x\nrules:\n")
+	for i := range 300000 {
+		fmt.Fprintf(&b, "- {when: a%d}\n", i)
+	}
+	start := time.Now()
+	_, err := Parse("x.yaml", b.Bytes()[:min(b.Len(), MaxFile)])
+	if err == nil || !strings.Contains(err.Error(), "x.yaml:3:1: there are ") && !strings.Contains(err.Error(), "YAML") {
+		t.Errorf("got %.200v", err)
+	}
+	if d := time.Since(start); d > 20*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
