@@ -1,5 +1,5 @@
 // Command topology-synthesizer is the Eno function that turns the topology
-// ConfigMap into Deployments and Pods: a list of inputs on standard input, a
+// ConfigMap into objects: a list of inputs on standard input, a
 // list of objects on standard output. Eno's executor starts it once for each
 // synthesis.
 package main
@@ -55,7 +55,7 @@ func synthesize(in *function.InputReader, out *function.OutputWriter) (generatio
 	if err := function.ReadInput(in, eno.InputKey, cm); err != nil {
 		return 0, fmt.Errorf("reading the topology: %w", err)
 	}
-	topology, err := eno.Decode(cm)
+	topology, err := eno.Load(cm)
 	if err != nil {
 		return 0, err
 	}

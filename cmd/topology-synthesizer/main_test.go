@@ -41,7 +41,7 @@ func output(t *testing.T, in *bytes.Buffer) krmv1.ResourceList {
 }
 
 func TestRunWritesEveryObjectAndTheGeneration(t *testing.T) {
-	list := output(t, input(t, "version: 1\ngeneration: 42\ndeployments: [{name: web, replicas: 2, image: i}]\npods: [{name: kick, image: i}]"))
+	list := output(t, input(t, "version: 2\ngeneration: 42\nmodules: {deployment/web: {replicas: 2}, pod/kick: {hold: true}}"))
 	var kinds []string
 	for _, o := range list.Items {
 		kinds = append(kinds, o.GetAPIVersion()+" "+o.GetKind())
@@ -56,8 +56,8 @@ func TestRunWritesEveryObjectAndTheGeneration(t *testing.T) {
 
 func TestRunTellsErrorsAndWritesNothingElse(t *testing.T) {
 	for name, in := range map[string]*bytes.Buffer{
-		"deployments[0].replicas: 17 is over 16": input(t, "version: 1\ndeployments: [{name: web, replicas: 17, image: i}, {name: api, replicas: 1, image: i}]"),
-		"reading the topology":                   bytes.NewBufferString(`{"items":[]}`),
+		"line 2, column 38: modules.deployment/web.replicas: replicas is 0 … 16, got 17": input(t, "version: 2\nmodules: {deployment/web: {replicas: 17}, deployment/api: {}}"),
+		"reading the topology": bytes.NewBufferString(`{"items":[]}`),
 	} {
 		list := output(t, in)
 		if len(list.Items) != 0 || len(list.Results) != 1 || list.Results[0].Severity != krmv1.ResultSeverityError || !strings.Contains(list.Results[0].Message, name) {

@@ -92,24 +92,29 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("not within 10 s: %s", what)
 }
 
-func read(p *corev1.Pod, name string) string {
+func readIn(p *corev1.Pod, name string) string {
 	b, _ := os.ReadFile(filepath.Join(p.Annotations["dir"], name))
 	return strings.TrimSpace(string(b))
 }
 
 func TestRunnerGivesTheContainersEnvironment(t *testing.T) {
 	client, p, stop := run(t, `env > env; echo $$ > pid; sleep 0.05`, nil)
-	eventually(t, "pod succeeded", func() bool { return len(statuses(t, client)) > 0 })
+	// A busy machine may take so long that the pod is shown as running first.
+	eventually(t, "pod succeeded", func() bool {
+		s := statuses(t, client)
+		return len(s) > 0 && s[len(s)-1].Phase == corev1.PodSucceeded
+	})
 	stop()
 	got := statuses(t, client)
-	if len(got) != 1 || got[0].Phase != corev1.PodSucceeded {
-		t.Fatalf("statuses %+v, want one: Succeeded", got)
+	last := got[len(got)-1]
+	if len(got) > 2 || last.Phase != corev1.PodSucceeded {
+		t.Fatalf("statuses %+v, want Succeeded at the end", got)
 	}
-	term := got[0].ContainerStatuses[0].State.Terminated
-	if term == nil || term.ExitCode != 0 || term.Reason != "Completed" || got[0].ContainerStatuses[0].Name != "executor" {
-		t.Errorf("container %+v", got[0].ContainerStatuses)
+	term := last.ContainerStatuses[0].State.Terminated
+	if term == nil || term.ExitCode != 0 || term.Reason != "Completed" || last.ContainerStatuses[0].Name != "executor" {
+		t.Errorf("container %+v", last.ContainerStatuses)
 	}
-	env := strings.Split(read(p, "env"), "\n")
+	env := strings.Split(readIn(p, "env"), "\n")
 	for _, want := range []string{"SYNTHESIS_UUID=s 1", "KUBECONFIG=/k", "PATH=/synth:" + os.Getenv("PATH")} {
 		if !slices.Contains(env, want) {
 			t.Errorf("environment %q has no %q", env, want)
@@ -137,7 +142,7 @@ func TestRunnerRestartsOnFailure(t *testing.T) {
 		s := statuses(t, client)
 		return len(s) > 0 && s[len(s)-1].Phase == corev1.PodSucceeded
 	})
-	if n := strings.Count(read(p, "runs")+"\n", "\n"); n > 3 {
+	if n := strings.Count(readIn(p, "runs")+"\n", "\n"); n > 3 {
 		t.Errorf("%d runs, want 3", n)
 	}
 	s := statuses(t, client)
@@ -163,13 +168,13 @@ func TestRunnerFailsWhereNoRestartIsWanted(t *testing.T) {
 
 func TestRunnerEndsTheProcessesOfADeletedPod(t *testing.T) {
 	client, p, _ := run(t, `sleep 60 & echo $! > child; echo $$ > pid; wait`, nil)
-	eventually(t, "process runs", func() bool { return read(p, "pid") != "" })
+	eventually(t, "process runs", func() bool { return readIn(p, "pid") != "" })
 	if err := client.CoreV1().Pods(p.Namespace).Delete(t.Context(), p.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"pid", "child"} {
 		var pid int
-		if _, err := fmt.Sscan(read(p, name), &pid); err != nil {
+		if _, err := fmt.Sscan(readIn(p, name), &pid); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, name+" ended", func() bool { return dead(pid) })
@@ -183,14 +188,14 @@ func TestRunnerEndsTheProcessesOfADeletedPod(t *testing.T) {
 
 func TestRunnerEndsProcessesWhenItStops(t *testing.T) {
 	_, p, stop := run(t, `echo $$ > pid; exec sleep 60`, nil)
-	eventually(t, "process runs", func() bool { return read(p, "pid") != "" })
+	eventually(t, "process runs", func() bool { return readIn(p, "pid") != "" })
 	began := time.Now()
 	stop()
 	if d := time.Since(began); d > 2*time.Second {
 		t.Errorf("stop took %v", d)
 	}
 	var pid int
-	fmt.Sscan(read(p, "pid"), &pid)
+	fmt.Sscan(readIn(p, "pid"), &pid)
 	if !dead(pid) {
 		t.Errorf("process %d is left", pid)
 	}
@@ -217,7 +222,7 @@ func TestRunnerLeavesOtherPodsAlone(t *testing.T) {
 			}
 			eventually(t, "other pod reported", func() bool { return len(statuses(t, client)) > 0 })
 			stop()
-			if read(p, "ran") != "" || fileExists(p, "ran") {
+			if readIn(p, "ran") != "" || fileExists(p, "ran") {
 				t.Error("the pod was run")
 			}
 			if s := statuses(t, client); s[0].Phase != corev1.PodFailed || s[0].ContainerStatuses[0].State.Terminated.ExitCode != 127 {

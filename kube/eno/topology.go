@@ -1,14 +1,11 @@
 package eno
 
 import (
-	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
@@ -32,9 +29,23 @@ const (
 	ReadyAnnotation  = "k8s-synth.io/ready"
 	StopAnnotation   = "k8s-synth.io/stop"
 	JitterAnnotation = "k8s-synth.io/jitter"
+	// CompleteAnnotation is the duration that a Job's simulated pods take.
+	CompleteAnnotation = "k8s-synth.io/complete"
 	// RestartsAnnotation counts the rollouts that were asked for. It sits in
 	// the pod template, so each new count is a new template.
 	RestartsAnnotation = "k8s-synth.io/restarts"
+	// PanelLabel is patched onto the replica that a claimed Pod panel shows;
+	// its value is the panel's name.
+	PanelLabel = "k8s-synth.io/panel"
+	// SelectorAnnotation holds, on a Service whose pods spec.selector cannot
+	// name, the whole label selector in Kubernetes' own notation. Its
+	// EndpointSlices are the kube daemon's: they must name a manager of their
+	// own, since the slices of Kubernetes' controller stay there, empty.
+	SelectorAnnotation = "k8s-synth.io/selector"
+	// NothingLabel is carried by no pod. A Service that selects by it has no
+	// endpoints, neither now nor any left over, whereas one without a selector
+	// would keep those it had.
+	NothingLabel = "k8s-synth.io/nothing"
 	// GenerationAnnotation holds the topology's generation on its ConfigMap,
 	// and tags the synthesizer's result in the composition's status.
 	GenerationAnnotation = "k8s-synth.io/generation"
@@ -45,54 +56,23 @@ const (
 	ConfigMapKey  = "topology.yaml"
 	InputKey      = "topology"
 	// SynthesizerName and CompositionName are the two Eno objects that turn
-	// the ConfigMap into Deployments and Pods.
+	// the ConfigMap into objects.
 	SynthesizerName = "k8s-synth-topology"
 	CompositionName = "topology"
 	// SynthesizerImage is a name only where no kubelet runs: the synthesizer
 	// pod's command is executed as a local process then.
-	SynthesizerImage = "k8s-synth/topology-synthesizer"
+	SynthesizerImage = "ghcr.io/k8s-synth/topology-synthesizer:0.1.0"
 	// SynthesizerCommand is the program that Eno's executor looks for on PATH.
 	SynthesizerCommand = "topology-synthesizer"
 
 	// ReconcileInterval is how often Eno compares each object with the
 	// topology: without it, drift is never repaired.
 	ReconcileInterval = "1s"
+
+	// IngressClass is that of every Ingress: the one that the kube daemon
+	// serves.
+	IngressClass = "k8s-synth"
 )
-
-// imagePattern follows the reference grammar of container images closely
-// enough to catch what a node would refuse.
-var imagePattern = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9._-]*(:[0-9]+)?(/[a-z0-9][a-z0-9._-]*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
-
-// ErrInvalidTopology is in the chain of every error of Validate.
-var ErrInvalidTopology = errors.New("invalid topology")
-
-// Validate checks a topology and returns every fault that it finds, each
-// naming its place: "deployments[1].replicas: 17 is over 16".
-func Validate(t mapping.Topology) error {
-	var faults []string
-	fault := func(place, format string, args ...any) {
-		faults = append(faults, place+": "+fmt.Sprintf(format, args...))
-	}
-	switch {
-	case t.Version > mapping.TopologyVersion:
-		fault("version", "%d is later than %d, the last one this program knows; use a newer k8s-synth", t.Version, mapping.TopologyVersion)
-	case t.Version < 1:
-		fault("version", "%d is not a version; write %d", t.Version, mapping.TopologyVersion)
-	}
-	if t.Generation < 0 {
-		fault("generation", "%d is negative", t.Generation)
-	}
-	if e := validation.IsDNS1123Label(t.Namespace); len(e) > 0 {
-		fault("namespace", "%q: %s", t.Namespace, e[0])
-	}
-	if _, err := t.Patch(); err != nil {
-		faults = append(faults, strings.ReplaceAll(err.Error(), "\n", "; "))
-	}
-	if len(faults) > 0 {
-		return fmt.Errorf("%w: %s", ErrInvalidTopology, strings.Join(faults, "; "))
-	}
-	return nil
-}
 
 // Encode returns the text of a topology as it is published.
 func Encode(t mapping.Topology) (string, error) {
@@ -105,31 +85,50 @@ func Encode(t mapping.Topology) (string, error) {
 
 // Decode reads a topology from its ConfigMap. Unknown fields are errors, so
 // that a slip of a hand with kubectl edit is told and not ignored. An empty
-// namespace becomes the ConfigMap's.
+// namespace becomes the ConfigMap's. A topology of version 1 is converted.
+// Decode does not judge the values: that is Validate's.
 func Decode(cm *corev1.ConfigMap) (mapping.Topology, error) {
-	var t mapping.Topology
-	if cm == nil {
-		return t, fmt.Errorf("%w: there is no ConfigMap %q", ErrInvalidTopology, ConfigMapName)
+	text, err := textOf(cm)
+	if err != nil {
+		return mapping.Topology{}, err
 	}
-	text, ok := cm.Data[ConfigMapKey]
-	if !ok {
-		return t, fmt.Errorf("%w: ConfigMap %s/%s has no key %q", ErrInvalidTopology, cm.Namespace, cm.Name, ConfigMapKey)
-	}
-	if err := yaml.UnmarshalStrict([]byte(text), &t); err != nil {
-		return t, fmt.Errorf("%w: ConfigMap %s/%s, key %q: %s", ErrInvalidTopology, cm.Namespace, cm.Name, ConfigMapKey, oneLine(err))
-	}
+	t, _, faults := parse([]byte(text))
 	if t.Namespace == "" {
 		t.Namespace = cm.Namespace
 	}
-	return t, nil
+	return t, invalid(place(cm), faults)
 }
 
-// oneLine joins what the YAML reader tells in several lines.
-func oneLine(err error) string {
-	return strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "error unmarshaling JSON: ")), " ")
+// Load is Decode and Validate in one, so that every error that there is names
+// its line.
+func Load(cm *corev1.ConfigMap) (mapping.Topology, error) {
+	text, err := textOf(cm)
+	if err != nil {
+		return mapping.Topology{}, err
+	}
+	t, faults := Check([]byte(text), cm.Namespace)
+	return t, invalid(place(cm), faults)
 }
 
-// seconds formats a lifecycle's duration for its annotation.
+func textOf(cm *corev1.ConfigMap) (string, error) {
+	if cm == nil {
+		return "", fmt.Errorf("%w: there is no ConfigMap %q", ErrInvalidTopology, ConfigMapName)
+	}
+	text, ok := cm.Data[ConfigMapKey]
+	if !ok {
+		return "", fmt.Errorf("%w: ConfigMap %s/%s has no key %q", ErrInvalidTopology, cm.Namespace, cm.Name, ConfigMapKey)
+	}
+	return text, nil
+}
+
+func place(cm *corev1.ConfigMap) string {
+	return fmt.Sprintf("ConfigMap %s/%s, key %q", cm.Namespace, cm.Name, ConfigMapKey)
+}
+
+// seconds formats a duration for its annotation.
 func seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
 }
+
+// oneLine joins what the YAML reader tells in several lines.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
