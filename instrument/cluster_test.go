@@ -889,6 +889,35 @@ func TestWishes(t *testing.T) {
 	}
 }
 
+// TestWishesOfSteps: a CV that glides from one voltage to another makes one
+// wish, soon after it has come there.
+func TestWishesOfSteps(t *testing.T) {
+	r := newRig(t).add("controller/c", map[string]float64{"law": lawProgram}).add("deployment/d", map[string]float64{"replicas": 0}).add("pod/p", nil)
+	r.cable("controller/c/act", "deployment/d/replicas_cv").cable("controller/c/act", "pod/p/cpu_cv").adopt().settle()
+	for _, v := range []float32{6, 1, 2, 10, 0} {
+		r.reports()
+		at := r.e.frame
+		r.level("controller/c", "result", 0, v)
+		r.seconds(0.3)
+		var replicas, cpu []Event
+		for ev := (Event{}); r.e.Outbox.Pop(&ev); {
+			switch {
+			case ev.Kind != EventWish:
+			case ev.Module == r.c.Handle("deployment/d") && ev.Index == 0:
+				replicas = append(replicas, ev)
+			case ev.Module == r.c.Handle("pod/p"):
+				cpu = append(cpu, ev)
+			}
+		}
+		if len(replicas) != 1 || replicas[0].Value != v || replicas[0].Frame-at > testRate*15/1000 {
+			t.Errorf("a step to %g V wishes for replicas %+v, %d frames before", v, replicas, at)
+		}
+		if len(cpu) != 1 || cpu[0].Value != 100*v || cpu[0].Frame-at > testRate*15/1000 {
+			t.Errorf("a step to %g V wishes for CPU %+v, %d frames before", v, cpu, at)
+		}
+	}
+}
+
 // TestWishWaitsForRoom: a wish that found no room in the outbox is told later.
 func TestWishWaitsForRoom(t *testing.T) {
 	r := newRig(t).add("pod/p", nil).adopt().settle()
@@ -944,5 +973,88 @@ func TestPodLoad(t *testing.T) {
 	}
 	if low, high := sway(10); measure.Cents(high, low) < 15 {
 		t.Errorf("a busy pod wavers by %.1f cents", measure.Cents(high, low))
+	}
+}
+
+// TestIndices holds the numbers by which processors know their jacks and
+// knobs to their names.
+func TestIndices(t *testing.T) {
+	out := func(kind, name string, i int) {
+		t.Helper()
+		if got := Spec(kind).Output(name); got != i {
+			t.Errorf("%s/%s is output %d, its processor takes %d", kind, name, got, i)
+		}
+	}
+	in := func(kind, name string, i int) {
+		t.Helper()
+		if got := Spec(kind).Input(name); got != i {
+			t.Errorf("%s/%s is input %d, its processor takes %d", kind, name, got, i)
+		}
+	}
+	param := func(kind, name string, i int) {
+		t.Helper()
+		if got := Spec(kind).Param(name); got != i {
+			t.Errorf("%s/%s is param %d, its processor takes %d", kind, name, got, i)
+		}
+	}
+	for i := range Endpoints {
+		out("service", fmt.Sprintf("endpoint_%d", i+1), i)
+		out("ingress", fmt.Sprintf("route_%d", i+1), i)
+	}
+	out("service", "endpoints", serviceEndpoints)
+	out("service", "present", servicePresent)
+	out("service", "endpoint_count", serviceCount)
+	out("service", "latency", serviceLatency)
+	out("service", "miss", serviceMiss)
+	out("service", "live", serviceLive)
+	in("service", "request", serviceRequest)
+	param("service", "policy", servicePolicy)
+	for i, name := range []string{"round_robin", "random", "sticky"} {
+		if v, err := Spec("service").Params[servicePolicy].Choice(name); err != nil || v != float64([]int{policyRoundRobin, policyRandom, policySticky}[i]) {
+			t.Errorf("policy %s is position %v (%v)", name, v, err)
+		}
+	}
+	out("ingress", "routes", ingressRoutes)
+	out("ingress", "not_found", ingressNotFound)
+	out("ingress", "latency", ingressLatency)
+	out("ingress", "live", ingressLive)
+	in("ingress", "request", ingressRequest)
+	in("ingress", "path", ingressPath)
+	for i, name := range []string{"lag", "watching", "result", "error", "act", "reconciled", "converged", "backoff"} {
+		out("controller", name, []int{controllerLag, controllerWatching, controllerResult, controllerError, controllerAct, controllerReconciled, controllerConverged, controllerBackoff}[i])
+	}
+	for i, name := range []string{"desired", "observed", "reconcile"} {
+		in("controller", name, []int{controllerDesired, controllerObserved, controllerReconcile}[i])
+	}
+	for i, name := range []string{"gain", "integral", "deadband", "interval", "law"} {
+		param("controller", name, []int{controllerGain, controllerIntegral, controllerDeadband, controllerInterval, controllerLaw}[i])
+	}
+	for i, name := range []string{"active", "progress", "complete", "failed", "envelope"} {
+		out("job", name, []int{jobActive, jobProgress, jobComplete, jobFailed, jobEnvelope}[i])
+	}
+	param("job", "attack", jobAttack)
+	param("job", "release", jobRelease)
+	for i, name := range []string{"ready", "load", "phase", "restart", "exists", "event", "kind", "audio"} {
+		out("pod", name, []int{podReady, podLoad, podPhase, podRestart, podExists, podEvent, podKind, podAudio}[i])
+	}
+}
+
+// BenchmarkIdle is what a frame of each cluster module costs while nothing
+// happens to it and nothing is plugged in.
+func BenchmarkIdle(b *testing.B) {
+	for _, s := range registered {
+		if !s.Cluster() {
+			continue
+		}
+		b.Run(s.Kind, func(b *testing.B) {
+			r := newRig(b).add(dutOf(s), nil).adopt().settle()
+			n := r.c.nodes[dutOf(s)]
+			n.io.N = BlockSize
+			for b.Loop() {
+				n.io.Frame += BlockSize
+				n.proc.Process(&n.io)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/BlockSize, "ns/frame")
+		})
 	}
 }

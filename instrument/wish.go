@@ -16,6 +16,12 @@ const (
 	// wishSettled is how long a param must stand still, in seconds, until its
 	// exact place is told.
 	wishSettled = 0.05
+	// wishStill and wishWait are how long, in seconds, a step must have come to
+	// an end before it is told, and how long it is waited for: a knob, a cable
+	// and a status all take 10 ms from one value to the next, and what they
+	// pass on the way is nobody's wish.
+	wishStill = 0.002
+	wishWait  = 0.015
 )
 
 // wish tells the control side what one knob and its CV came to, at most
@@ -24,15 +30,18 @@ const (
 type wish struct {
 	param int
 	whole bool
-	step  float32 // it is told at once when it is farther from what was told,
+	step  float32 // it is told soon when it is farther from what was told,
 	fine  float32 // and when it has settled if it is farther than this
-	gap   int64   // least frames from one to the next
-	still int64   // frames without a change after which it has settled
+
+	// Times in frames: wishStill, wishWait, wishSettled, and from one to the next.
+	still, wait, settled, gap int64
 
 	told   float32
 	toldAt int64
 	last   float32
 	since  int64 // frame of the last change
+	far    bool  // it is farther than step,
+	farAt  int64 // since then
 }
 
 // newWishes returns one wish for each param of the cluster that has a CV jack.
@@ -43,7 +52,8 @@ func newWishes(spec *ModuleSpec, sampleRate float64) (ws []wish) {
 			continue
 		}
 		w := wish{param: i, whole: p.Whole, step: float32(wishShare * (p.Max - p.Min)),
-			gap: int64(sampleRate / wishRate), still: int64(sampleRate * wishSettled),
+			still: int64(sampleRate * wishStill), wait: int64(sampleRate * wishWait),
+			settled: int64(sampleRate * wishSettled), gap: int64(sampleRate / wishRate),
 			told: float32(math.Inf(-1)), toldAt: math.MinInt32}
 		if w.whole {
 			w.step, w.fine = max(w.step, wishHysteresis), wishHysteresis
@@ -68,9 +78,19 @@ func (w *wish) tell(io *IO) {
 		}
 		due := int64(math.MaxInt64)
 		if d > w.step {
-			due = max(f, w.toldAt+w.gap)
-		} else if d > w.fine {
-			due = max(w.since+w.still, w.toldAt+w.gap)
+			if !w.far {
+				w.far, w.farAt = true, f
+			}
+			due = min(w.since+w.still, w.farAt+w.wait)
+			if w.whole && rests {
+				due = f // a knob of whole numbers without a CV steps
+			}
+			due = max(due, w.toldAt+w.gap)
+		} else {
+			w.far = false
+			if d > w.fine {
+				due = max(w.since+w.settled, w.toldAt+w.gap)
+			}
 		}
 		if due <= f {
 			v := w.last
@@ -80,7 +100,7 @@ func (w *wish) tell(io *IO) {
 			if !io.Changed(EventWish, w.param, i, v) {
 				return // no room; the next slice tries again
 			}
-			w.told, w.toldAt = v, f
+			w.told, w.toldAt, w.far = v, f, false
 		}
 		i++
 		if rests {
