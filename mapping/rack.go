@@ -3,9 +3,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -30,6 +28,14 @@ type Config struct {
 	// Storm is how many events of one gesture a second are struck singly;
 	// more become the density of the cloud.
 	Storm float64
+	// StormPolicy says what is struck of a storm.
+	StormPolicy StormPolicy
+	// ListenOnly forbids every write to the cluster: the API Server's mode
+	// stands at listen_only and cannot leave it.
+	ListenOnly bool
+	// Program compiles a Controller's program, if not nil: act in volts, of
+	// desired, observed, error, integral, act, interval and time.
+	Program func(source string) (Program, error)
 	// Embedded tells that the control plane is our own, so that its boot is
 	// shown stage by stage.
 	Embedded bool
@@ -48,6 +54,11 @@ type Rack struct {
 	Changed func(a Address, value float64, word string, source string)
 	// Acted, if set, is told of actions that jacks ask of the cluster.
 	Acted func(Action)
+	// Setting, if set, is told what is to be set on objects directly; at most
+	// settingRate times a second of each object and name, the last one always.
+	Setting func(Setting)
+	// Failed, if set, is told of what the player's own programs cannot do.
+	Failed func(Problem)
 	// Rewired, if set, is told when the patch has other modules than before,
 	// so that addresses came or went.
 	Rewired func()
@@ -59,11 +70,17 @@ type Rack struct {
 	members   []Member
 	byAddress map[Address]int
 	byHandle  map[uint32]instrument.ModuleID
+	claimed   map[instrument.ModuleID]claim
 	inputs    map[Address]float64
 	volts     []float32 // of outputs, as last reported
 	gates     map[Address]bool
-	restarts  map[string]int
-	wishes    map[string]int
+	came      map[Address]float64 // what params with a CV came to
+	samples   map[Address]float64 // what inputs read when a gate rose that needs it
+	programs  map[instrument.ModuleID]*controllerProgram
+	rules     [instrument.MaxPoly]ruleChannel
+	ruleRefs  []panelRef
+	settings  settings
+	mode      Mode
 	backlog   []instrument.Event
 	meters    instrument.Meters
 	// Topology is the last one that was asked for; dirty tells that something
@@ -74,7 +91,9 @@ type Rack struct {
 	// it: the gate that they still show was the claim's.
 	unclaimed map[Address]uint64
 	plan      uint64 // generation of the newest plan
+	settled   bool   // the engine plays the newest plan
 	due       int64  // frames up to this one are over, where that is known
+	pumped    int64  // frame of the last Pump
 	nextTick  int64  // frame of the board's next tick
 }
 
@@ -82,21 +101,37 @@ type Rack struct {
 func NewRack(cfg Config) *Rack {
 	r := &Rack{cfg: cfg, Engine: instrument.NewEngine(cfg.SampleRate, cfg.Channels),
 		compiler: instrument.NewCompiler(cfg.SampleRate, cfg.Seed), patch: &instrument.Patch{},
-		gates: map[Address]bool{}, unclaimed: map[Address]uint64{}, restarts: map[string]int{}, wishes: map[string]int{}, inputs: map[Address]float64{}}
-	r.board = newBoard(cfg.SampleRate, cfg.Storm, cfg.Embedded, r.send)
+		gates: map[Address]bool{}, unclaimed: map[Address]uint64{}, inputs: map[Address]float64{}, came: map[Address]float64{},
+		samples: map[Address]float64{}, programs: map[instrument.ModuleID]*controllerProgram{}}
+	if cfg.ListenOnly {
+		r.mode = ListenOnly
+	}
+	r.board = newBoard(cfg, r.send)
+	r.board.wanted = func(module string) bool {
+		v, _ := r.effective(instrument.ModuleID(KindPod+"/"+module), "hold")
+		return v != 0
+	}
+	r.settings.init(r)
 	return r
 }
 
 // Load makes a patch the one that is played. If it is not valid it is
 // refused, and the last one goes on.
 func (r *Rack) Load(p *instrument.Patch) error {
+	p = p.Clone()
+	mode := r.modeOf(p)
+	programs, err := r.compilePrograms(p)
+	if err != nil {
+		return err
+	}
 	plan, err := r.compiler.Compile(p, r.meters.Settled)
 	if err != nil {
 		return err
 	}
 	old := r.patch
-	r.patch = p.Clone()
-	r.plan = plan.Generation
+	r.patch, r.programs = p, programs
+	r.plan, r.settled = plan.Generation, false
+	r.claimed = claims(p)
 	r.forget(old)
 	r.due = r.meters.Frame
 	defer func() { r.due = 0 }()
@@ -113,6 +148,7 @@ func (r *Rack) Load(p *instrument.Patch) error {
 	}
 	r.volts = make([]float32, outputs)
 	r.Engine.Adopt(plan)
+	r.ruleRefs = r.ruleRefs[:0]
 	for i := range r.patch.Modules {
 		m := &r.patch.Modules[i]
 		if was := old.Module(m.ID); was != nil {
@@ -123,13 +159,27 @@ func (r *Rack) Load(p *instrument.Patch) error {
 				}
 			}
 		}
-		if m.ID.Kind() == KindDeployment {
-			if _, ok := r.wishes[m.ID.Name()]; !ok || !r.driven(m.ID.Name()) {
-				r.wish(m.ID.Name(), int(m.Value("replicas")), 0)
-			}
+		if m.ID.Kind() == kindRule {
+			r.ruleRefs = append(r.ruleRefs, panelRef{m.ID, r.compiler.Handle(m.ID), m.Spec()})
 		}
 	}
-	r.board.wire(r.patch, r.compiler.Handle, r.board.clock(0))
+	for a := range r.came {
+		if id, param, err := a.Split(); err != nil || !r.driven(id, param) {
+			delete(r.came, a)
+		}
+	}
+	r.release(0)
+	frame := r.board.clock(0)
+	r.board.wire(r.patch, r.compiler.Handle, frame)
+	r.setMode(mode, frame)
+	r.power(frame)
+	for i := range r.patch.Modules {
+		m := &r.patch.Modules[i]
+		if m.ID.Kind() == KindDeployment {
+			r.wish(m.ID, 0)
+		}
+	}
+	r.settings.rewire(old)
 	r.dirty = true
 	if r.Rewired != nil {
 		r.Rewired()
@@ -140,7 +190,7 @@ func (r *Rack) Load(p *instrument.Patch) error {
 // forget drops what was known of modules that are in the patch no more, and
 // of gates that claims held.
 func (r *Rack) forget(old *instrument.Patch) {
-	now, was := claims(r.patch), claims(old)
+	was := claims(old)
 	for i := range old.Modules {
 		id := old.Modules[i].ID
 		m, s := r.patch.Module(id), old.Modules[i].Spec()
@@ -149,16 +199,16 @@ func (r *Rack) forget(old *instrument.Patch) {
 				a := AddressOf(id, j.Name)
 				delete(r.inputs, a)
 				delete(r.gates, a)
+				delete(r.samples, a)
 				delete(r.unclaimed, a)
 			}
-			if id.Kind() == KindDeployment {
-				delete(r.wishes, id.Name())
-				delete(r.restarts, id.Name())
+			for _, p := range s.Params {
+				delete(r.came, AddressOf(id, p.Name))
 			}
 			continue
 		}
 		_, before := was[id]
-		if _, after := now[id]; before && !after {
+		if _, after := r.claimed[id]; before && !after {
 			r.unclaimed[AddressOf(id, "lifecycle")] = r.plan
 		}
 	}
@@ -216,17 +266,16 @@ func (r *Rack) Set(a Address, value float64, word string, source string, frame i
 	case MemberOutput:
 		return fmt.Errorf("%s is an output jack: %w", a, ErrReadOnly)
 	case MemberText:
-		if word == "" || strings.ContainsAny(word, " \t\n") {
-			return fmt.Errorf("%s takes a word without blanks, got %q: %w", a, word, ErrRange)
+		if value != 0 {
+			return fmt.Errorf("%s takes a word, got %g: %w", a, value, ErrRange)
 		}
-		mod := r.patch.Module(m.module)
-		if mod.Text == nil {
-			mod.Text = map[string]string{}
+		if err := r.checkWord(m, word); err != nil {
+			return fmt.Errorf("%s: %w: %w", a, err, ErrRange)
 		}
-		if mod.Text[m.Param.Name] == word {
+		if r.patch.Module(m.module).Word(m.Param.Name) == word {
 			return nil
 		}
-		mod.Text[m.Param.Name] = word
+		r.write(m, word)
 	case MemberParam:
 		if word != "" {
 			if len(m.Param.Choices) == 0 {
@@ -239,48 +288,84 @@ func (r *Rack) Set(a Address, value float64, word string, source string, frame i
 		if err := m.Param.Check(value); err != nil {
 			return fmt.Errorf("%s: %w: %w", a, err, ErrRange)
 		}
-		mod := r.patch.Module(m.module)
-		if mod.Value(m.Param.Name) == value {
+		if r.cfg.ListenOnly && isMode(m.module, m.Param.Name) && value != float64(ListenOnly) {
+			return fmt.Errorf("%s: the instrument was started to listen only, and writes nothing to this cluster: %w", a, ErrReadOnly)
+		}
+		if r.patch.Module(m.module).Value(m.Param.Name) == value {
 			return nil
 		}
-		if mod.Params == nil {
-			mod.Params = map[string]float64{}
-		}
-		mod.Params[m.Param.Name] = value
-		r.send(instrument.Event{Kind: instrument.EventParam, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
+		r.turn(m, value, frame)
 	case MemberInput:
 		if word != "" || math.IsNaN(value) || value < -12 || value > 12 {
 			return fmt.Errorf("%s takes −12 … 12 V: %w", a, ErrRange)
 		}
-		if c := r.cable(m); c != nil {
+		if c := r.cable(m.module, m.Jack.Name); c != nil {
 			return fmt.Errorf("%s holds a cable from %s; pull it first: %w", a, c.From, ErrReadOnly)
 		}
 		r.inputs[a] = value
-		if name := m.module.Name(); m.module.Kind() == KindDeployment && m.Jack.Name == "replicas_cv" && !r.driven(name) {
-			r.wish(name, int(r.patch.Module(m.module).Value("replicas")), frame)
-		}
 		r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
-	}
-	if m.Param != nil && m.Param.Cluster {
-		if name := m.module.Name(); m.module.Kind() == KindDeployment && m.Param.Name == "replicas" {
-			// With a CV the engine says what the two come to. Without, the knob
-			// is the wish, and the cluster hears of it at once, not a constant
-			// latency later.
-			if !r.driven(name) {
-				r.wish(name, int(value), frame)
-			}
-		} else {
-			r.dirty = true
+		if param, ok := strings.CutSuffix(m.Jack.Name, "_cv"); ok && !r.driven(m.module, param) {
+			delete(r.came, AddressOf(m.module, param))
+			r.moved(m.module, param, frame)
 		}
 	}
 	r.changed(a, value, word, source)
 	return nil
 }
 
+// turn moves a param, that has been checked, and what depends on it.
+func (r *Rack) turn(m *Member, value float64, frame int64) {
+	mod := r.patch.Module(m.module)
+	if mod.Params == nil {
+		mod.Params = map[string]float64{}
+	}
+	mod.Params[m.Param.Name] = value
+	r.send(instrument.Event{Kind: instrument.EventParam, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
+	r.moved(m.module, m.Param.Name, frame)
+}
+
+// put moves a param on behalf of the instrument or the cluster, and tells.
+func (r *Rack) put(id instrument.ModuleID, param string, value float64, source string) {
+	m, err := r.Member(AddressOf(id, param))
+	if err != nil || r.patch.Module(id).Value(param) == value {
+		return
+	}
+	r.turn(m, value, 0)
+	r.changed(m.Address, value, "", source)
+}
+
+// write changes a word, that has been checked, and what depends on it.
+func (r *Rack) write(m *Member, word string) {
+	mod := r.patch.Module(m.module)
+	if mod.Text == nil {
+		mod.Text = map[string]string{}
+	}
+	mod.Text[m.Param.Name] = word
+	r.rewrote(m.module, m.Param.Name)
+}
+
+// checkWord tells whether a text param takes a word.
+func (r *Rack) checkWord(m *Member, word string) error {
+	if err := m.Param.CheckWord(word); err != nil {
+		return err
+	}
+	switch {
+	case m.module.Kind() != kindController:
+	case m.Param.Name == "object" && word != "":
+		if kind, name, ok := strings.Cut(word, "/"); !ok || kind == "" || name == "" || strings.ContainsAny(word, " \t\n") {
+			return fmt.Errorf("object is empty or kind/name, such as deployment/web, got %q", word)
+		}
+	case m.Param.Name == "program":
+		_, err := r.compileProgram(word)
+		return err
+	}
+	return nil
+}
+
 // cable returns the cable that an input jack holds, or nil.
-func (r *Rack) cable(m *Member) *instrument.Cable {
+func (r *Rack) cable(id instrument.ModuleID, jack string) *instrument.Cable {
 	for i := range r.patch.Cables {
-		if c := &r.patch.Cables[i]; c.To.Module == m.module && c.To.Jack == m.Jack.Name {
+		if c := &r.patch.Cables[i]; c.To.Module == id && c.To.Jack == jack {
 			return c
 		}
 	}
@@ -301,7 +386,7 @@ func (r *Rack) Value(a Address) (value float64, word string, err error) {
 	case MemberParam:
 		return r.patch.Module(m.module).Value(m.Param.Name), "", nil
 	case MemberInput:
-		if r.cable(m) != nil {
+		if r.cable(m.module, m.Jack.Name) != nil {
 			return float64(gateVolts(r.gates[a])), "", nil
 		}
 		if v, ok := r.inputs[a]; ok {
@@ -319,7 +404,15 @@ func (r *Rack) changed(a Address, value float64, word, source string) {
 }
 
 // Apply takes one transition of the cluster, to be heard at a frame.
-func (r *Rack) Apply(t Transition, frame int64) { r.board.apply(t, frame) }
+func (r *Rack) Apply(t Transition, frame int64) {
+	r.board.apply(t, frame)
+	r.settings.told(&t)
+}
+
+// Problem takes over that a neighbour could not publish or apply the topology:
+// the API Server's problem jack gives a trigger. What it says is for the
+// caller to show.
+func (r *Rack) Problem(Problem) { r.board.problem(r.meters.Frame) }
 
 // Fade starts the master fade: in after a start, out before an end. It takes
 // 50 ms.
@@ -327,6 +420,8 @@ func (r *Rack) Fade(in bool) {
 	k := instrument.EventFadeOut
 	if in {
 		k = instrument.EventFadeIn
+	} else {
+		r.release(0)
 	}
 	r.send(instrument.Event{Kind: k})
 }
@@ -354,6 +449,7 @@ func (r *Rack) Panic() {
 			}
 		}
 	}
+	r.release(0)
 	r.board.panicked()
 }
 
@@ -426,16 +522,20 @@ func (r *Rack) Pump(frame int64) {
 		}
 		switch e.Kind {
 		case instrument.EventWish:
-			if !r.driven(id.Name()) {
-				continue // Set has told of it, and may have told of a newer one since
+			r.cameTo(id, int(e.Index), float64(e.Value), e.Frame)
+		case instrument.EventSample:
+			if spec := instrument.Spec(id.Kind()); int(e.Index) < len(spec.Inputs) {
+				r.samples[AddressOf(id, spec.Inputs[e.Index].Name)] = float64(e.Value)
 			}
-			// The knob has moved; all that it shows is due already.
-			r.due = e.Frame
-			r.wish(id.Name(), int(e.Value), e.Frame)
-			r.due = 0
 		case instrument.EventGate:
-			r.gate(id, int(e.Index), e.Value > 0)
+			r.gate(id, int(e.Index), e.Value > 0, e.Frame)
 		}
+	}
+	if !r.settled && r.meters.Settled >= r.plan {
+		// What a new cable has not raised by now is low.
+		r.settled, r.dirty = true, true
+		r.power(0)
+		r.settings.restless = true
 	}
 	for a, plan := range r.unclaimed {
 		if r.meters.Settled >= plan {
@@ -457,91 +557,12 @@ func (r *Rack) Pump(frame int64) {
 			}
 		}
 	}
+	r.playRules(frame)
+	r.settings.flush(frame)
 	if frame >= r.nextTick {
 		r.nextTick = frame + int64(r.cfg.SampleRate/20)
 		r.board.tick(frame)
 	}
-}
-
-// driven tells whether a CV adds to the replicas knob of a Deployment.
-func (r *Rack) driven(name string) bool {
-	to := instrument.JackRef{Module: instrument.ModuleID(KindDeployment + "/" + name), Jack: "replicas_cv"}
-	if r.inputs[AddressOf(to.Module, to.Jack)] != 0 {
-		return true
-	}
-	return slices.ContainsFunc(r.patch.Cables, func(c instrument.Cable) bool { return c.To == to })
-}
-
-// wish takes what knob and CV of a Deployment came to.
-func (r *Rack) wish(name string, n int, frame int64) {
-	if old, ok := r.wishes[name]; ok && old == n {
-		return
-	}
-	r.wishes[name] = n
-	// What is due already is at once, not late.
-	due := r.due
-	r.due = max(due, r.meters.Frame)
-	r.board.wished(name, n, max(frame, r.meters.Frame))
-	r.due = due
-	r.dirty = true
-}
-
-// gate takes the edge of a watched input.
-func (r *Rack) gate(id instrument.ModuleID, input int, high bool) {
-	spec := instrument.Spec(id.Kind())
-	name := spec.Inputs[input].Name
-	a := AddressOf(id, name)
-	r.gates[a] = high
-	switch {
-	case id.Kind() == KindDeployment && name == "restart" && high:
-		r.restarts[id.Name()]++
-		r.dirty = true
-	case id.Kind() == KindPod && name == "lifecycle":
-		r.dirty = true
-	case id.Kind() == KindEtcd && name == "write" && high && r.Acted != nil:
-		r.Acted(Action{Verb: VerbWrite, Object: Object{Kind: KindEtcd, Name: id.Name()}})
-	}
-	r.changed(a, float64(gateVolts(high)), "", "")
-}
-
-// Topology returns the topology that the cluster should hold, and whether it
-// differs from the one that the last call returned. It is shared and must not
-// be changed.
-func (r *Rack) Topology() (Topology, bool) {
-	if !r.dirty {
-		return r.topology, false
-	}
-	r.dirty = false
-	gates := r.gates
-	if len(r.unclaimed) > 0 {
-		gates = maps.Clone(gates)
-		for a := range r.unclaimed {
-			delete(gates, a)
-		}
-	}
-	claimed := claims(r.patch)
-	t := TopologyOf(r.patch, func(id instrument.ModuleID, param string) (float64, bool) {
-		switch {
-		case id.Kind() == KindDeployment && param == "replicas":
-			n, ok := r.wishes[id.Name()]
-			return float64(n), ok
-		case id.Kind() == KindDeployment && param == "restarts":
-			return float64(r.restarts[id.Name()]), true
-		case id.Kind() == KindPod && param == "hold":
-			if _, ok := claimed[id]; ok {
-				return 0, true
-			}
-			return 1, gates[AddressOf(id, "lifecycle")]
-		}
-		return 0, false
-	})
-	t.Generation, t.Namespace, t.Scene = r.topology.Generation, r.cfg.Namespace, r.cfg.Scene
-	if reflect.DeepEqual(t, r.topology) {
-		return r.topology, false
-	}
-	t.Generation++
-	r.topology = t
-	return t, true
 }
 
 // Meters returns the engine's last report; it is good until the next Pump.
@@ -550,16 +571,16 @@ func (r *Rack) Meters() *instrument.Meters { return &r.meters }
 // Cluster sums up what is known of the cluster.
 func (r *Rack) Cluster() ClusterState {
 	b := r.board
-	s := ClusterState{Reachable: b.reachable, Synced: b.synced, Revision: b.revision, CommitLatency: b.latency, ReconcileLatency: b.reconcile}
+	s := ClusterState{Reachable: b.api.reachable, Synced: b.api.synced, Revision: b.store.revision, CommitLatency: b.store.latency, ReconcileLatency: b.api.reconcile}
 	for _, d := range b.deployments {
 		if len(d.refs) > 0 {
-			s.Ready += d.readyPods()
-			s.Desired += d.target()
+			s.Ready += d.tally.ready
+			s.Desired += b.target(d)
 		}
 	}
 	s.Pods, s.Nodes, s.Unheard = len(b.pods), len(b.nodes), b.unheard
 	for i, stage := range BootStages {
-		if b.boot[i] {
+		if b.api.boot[i] {
 			s.Boot = stage
 		}
 	}

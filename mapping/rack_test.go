@@ -48,8 +48,8 @@ func TestLoadMovesKnobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.want("/deployment/web/error", 4)
-	if tp, changed := r.Topology(); !changed || tp.Deployments[0].Replicas != 6 || rewired != 1 {
-		t.Errorf("%v %+v, rewired %d times", changed, tp.Deployments, rewired)
+	if tp, changed := r.Topology(); !changed || tp.Value("deployment/web", "replicas") != 6 || rewired != 1 {
+		t.Errorf("%v %+v, rewired %d times", changed, tp.Modules, rewired)
 	}
 	// Gone and back: with its own wish, not its forerunner's.
 	small := &instrument.Patch{Modules: []instrument.Module{{ID: "apiserver/api"}}}
@@ -57,15 +57,15 @@ func TestLoadMovesKnobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.run(0.1)
-	if tp, changed := r.Topology(); !changed || len(tp.Deployments) != 0 {
+	if tp, changed := r.Topology(); !changed || len(tp.IDs(KindDeployment)) != 0 {
 		t.Errorf("%v %+v", changed, tp)
 	}
 	p.Module("deployment/web").Params = map[string]float64{"replicas": 3}
 	if err := r.Load(p); err != nil {
 		t.Fatal(err)
 	}
-	if tp, _ := r.Topology(); tp.Deployments[0].Replicas != 3 {
-		t.Errorf("%+v", tp.Deployments[0])
+	if tp, _ := r.Topology(); tp.Value("deployment/web", "replicas") != 3 {
+		t.Errorf("%+v", tp.Modules)
 	}
 	r.want("/deployment/web/error", 1)
 }
@@ -91,7 +91,7 @@ func TestSetErrors(t *testing.T) {
 		{"/deployment/web/strategy", 0, "Blue", ErrRange, "RollingUpdate or Recreate"},
 		{"/deployment/web/strategy", 2, "", ErrRange, "got 2"},
 		{"/deployment/web/image", 0, "two words", ErrRange, "without blanks"},
-		{"/deployment/web/image", 3, "", ErrRange, "takes a word"},
+		{"/deployment/web/image", 3, "", ErrRange, "takes a word, got 3"},
 		{"/deployment/web/restart", 13, "", ErrRange, "−12 … 12 V"},
 		{"/deployment/web/restart", 1, "x", ErrRange, "−12 … 12 V"},
 	} {
@@ -186,22 +186,22 @@ func TestTopologyChanges(t *testing.T) {
 	})
 	step("a delay", true, func() { r.turn("/deployment/web/start_delay", 2) })
 	// CV adds to the knob; its way is through the engine.
-	if tp := step("CV", true, func() { r.turn("/deployment/web/replicas_cv", 2) }); tp.Deployments[0].Replicas != 5 {
-		t.Errorf("%d replicas, want 3 and 2 V", tp.Deployments[0].Replicas)
+	if tp := step("CV", true, func() { r.turn("/deployment/web/replicas_cv", 2) }); tp.Value("deployment/web", "replicas") != 5 {
+		t.Errorf("%v: want 3 and 2 V", tp.Modules["deployment/web"])
 	}
 	// A restart trigger is one rollout an edge.
-	if tp := step("restart", true, func() { r.turn("/deployment/web/restart", 10) }); tp.Deployments[0].Restarts != 1 {
-		t.Errorf("%d restarts, want 1", tp.Deployments[0].Restarts)
+	if tp := step("restart", true, func() { r.turn("/deployment/web/restart", 10) }); tp.Value("deployment/web", "restarts") != 1 {
+		t.Errorf("%v: want restart 1", tp.Modules["deployment/web"])
 	}
 	step("its end", false, func() { r.turn("/deployment/web/restart", 0) })
-	if tp := step("another", true, func() { r.turn("/deployment/web/restart", 10) }); tp.Deployments[0].Restarts != 2 {
-		t.Errorf("%d restarts, want 2", tp.Deployments[0].Restarts)
+	if tp := step("another", true, func() { r.turn("/deployment/web/restart", 10) }); tp.Value("deployment/web", "restarts") != 2 {
+		t.Errorf("%v: want restart 2", tp.Modules["deployment/web"])
 	}
-	if tp := step("a gate by hand", true, func() { r.turn("/pod/solo/lifecycle", 10) }); len(tp.Pods) != 1 || tp.Pods[0].Name != "solo" {
-		t.Errorf("%+v", tp.Pods)
+	if tp := step("a gate by hand", true, func() { r.turn("/pod/solo/lifecycle", 10) }); tp.Value("pod/solo", "hold") != 1 {
+		t.Errorf("%+v", tp.Modules)
 	}
-	if tp := step("panic", true, r.Panic); len(tp.Pods) != 0 {
-		t.Errorf("%+v", tp.Pods)
+	if tp := step("panic", true, r.Panic); tp.Value("pod/solo", "hold") != 0 {
+		t.Errorf("%+v", tp.Modules)
 	}
 	if v, _, _ := r.Value("/pod/solo/lifecycle"); v != 0 {
 		t.Errorf("after a panic the jack reads %g V", v)
@@ -231,7 +231,7 @@ func TestBarePodByClock(t *testing.T) {
 	last, edges := false, 0
 	for end := r.frame + testRate; r.frame < end; r.block() {
 		tp, _ := r.Topology()
-		if is := len(tp.Pods) == 1; is != last {
+		if is := tp.Value("pod/solo", "hold") == 1; is != last {
 			last = is
 			edges++
 		}
@@ -363,11 +363,9 @@ func TestTopologyGolden(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			var in struct {
-				Modules  []instrument.Module
-				Cables   [][2]string
-				Wishes   map[string]int
-				Restarts map[string]int
-				Gates    map[Address]bool
+				Modules   []instrument.Module
+				Cables    [][2]string
+				Effective map[Address]float64
 			}
 			data, err := os.ReadFile(file)
 			if err != nil {
@@ -383,7 +381,10 @@ func TestTopologyGolden(t *testing.T) {
 			if err := p.Validate(); err != nil {
 				t.Fatal(err)
 			}
-			got, err := yaml.Marshal(topologyOf(p, in.Wishes, in.Restarts, in.Gates))
+			got, err := yaml.Marshal(TopologyOf(p, func(id instrument.ModuleID, param string) (float64, bool) {
+				v, ok := in.Effective[AddressOf(id, param)]
+				return v, ok
+			}))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -35,6 +35,8 @@ type rig struct {
 	hash  string // of the pods that are told now
 	old   map[string]string
 	hits  map[string][]int64 // frames at which triggers were seen, by etcd module
+	acts  []Action
+	sets  []Setting
 }
 
 func cable(from, to string) instrument.Cable {
@@ -109,13 +111,21 @@ func emptyRig(t testing.TB, cfg Config) *rig {
 	for c := range r.out {
 		r.out[c] = make([]float32, instrument.BlockSize)
 	}
+	r.Changed = r.heard
 	r.Acted = func(a Action) {
-		if a.Verb != VerbWrite || a.Object.Kind != KindEtcd {
-			t.Errorf("unexpected action %+v", a)
+		if a.Verb != VerbWrite {
+			r.acts = append(r.acts, a)
 		}
-		r.hits[a.Object.Name] = append(r.hits[a.Object.Name], r.frame)
 	}
+	r.Setting = func(s Setting) { r.sets = append(r.sets, s) }
 	return r
+}
+
+// heard notes the rising edges of write inputs.
+func (r *rig) heard(a Address, value float64, word, source string) {
+	if id, jack, _ := a.Split(); id.Kind() == KindEtcd && jack == "write" && value > 0 && source == "" {
+		r.hits[id.Name()] = append(r.hits[id.Name()], r.frame)
+	}
 }
 
 // run renders so many seconds.

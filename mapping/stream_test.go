@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/k8s-synth/k8s-synth/instrument"
 )
 
 // everyMessage has each form that the stream can carry, with every field set
@@ -16,19 +18,24 @@ import (
 func everyMessage() []Message {
 	at := time.Date(2026, 3, 4, 5, 6, 7, 891000, time.UTC)
 	pod := Object{Kind: KindPod, Namespace: "k8s-synth", Name: "web-1", UID: "1-2-3"}
+	full := Topology{Version: TopologyVersion, Scene: "default", Generation: 7, Namespace: "k8s-synth",
+		Modules: map[instrument.ModuleID]TopologyModule{
+			"deployment/web": {"replicas": 3.0, "strategy": "Recreate", "image": "pause", "start_delay": 0.6},
+			"pod/web-1":      {"hold": false}},
+		Cables: []string{"deployment/web/claim_1 -> pod/web-1/lifecycle"}}
 	return []Message{
 		{Hello: &Hello{Version: StreamVersion, Program: "k8s-synth"}},
 		{Transition: &Transition{Time: at, Revision: 42, Object: pod, Owner: "web", Replica: "5d4f", Field: FieldPhase, Old: "Pending", New: "Running", Quiet: true}},
 		{Transition: &Transition{Time: time.Unix(1, 500_000_000).UTC(), Object: pod, Field: FieldExists, Old: "true"}},
 		{Transition: &Transition{Time: at, Object: Object{Kind: KindComposition, Name: "x"}, Field: FieldReason, New: "<a> & \"b\"\nc\u2028 é"}},
-		{Topology: &Topology{Version: TopologyVersion, Scene: "default", Generation: 7, Namespace: "k8s-synth",
-			Deployments: []TopologyDeployment{{Name: "web", Replicas: 3, Image: "pause", Strategy: "Recreate", MaxSurge: 1, MaxUnavailable: 2, Restarts: 4,
-				Lifecycle: &Lifecycle{Start: 0.6, Ready: 0.9, Stop: 0.4, Jitter: 0.3}}},
-			Pods:   []TopologyPod{{Name: "solo", Image: "pause", Lifecycle: &Lifecycle{Start: 1}}},
-			Cables: []TopologyCable{{From: "deployment/web/claim_1", To: "pod/web-1/lifecycle"}}}},
+		{Topology: &full},
 		{Topology: &Topology{Version: TopologyVersion, Namespace: "empty"}},
 		{Action: &Action{Verb: VerbWrite, Object: Object{Kind: KindEtcd, Name: "store"}}},
 		{Action: &Action{Verb: VerbDelete, Object: pod}},
+		{Action: &Action{Verb: VerbRequest, Object: Object{Kind: KindIngress, Namespace: "k8s-synth", Name: "door"}, Path: "/two"}},
+		{Setting: &Setting{Object: pod, Name: SetCPU, Value: "250"}},
+		{Setting: &Setting{Object: Object{Kind: KindNode, Name: "stage-1"}, Name: SetCordon}},
+		{Edit: &Edit{By: "kubectl-edit", Topology: full, Base: Topology{Version: TopologyVersion}}},
 		{Problem: &Problem{Where: "publisher", Text: "forbidden: ask for the right to patch configmaps"}},
 	}
 }
@@ -81,7 +88,7 @@ func TestStreamRefuses(t *testing.T) {
 		want string
 		is   error
 	}{
-		"a later version":     {`{"hello":{"version":2,"program":"newer"}}`, 0, "stream message 1: newer speaks version 2, this program 1", ErrStreamVersion},
+		"a later version":     {`{"hello":{"version":3,"program":"newer"}}`, 0, "stream message 1: newer speaks version 3, this program 2", ErrStreamVersion},
 		"no JSON":             {hello + hello + "what?\n", 2, "stream message 3: ", nil},
 		"a wrong type":        {hello + `{"transition":{"revision":"x"}}`, 1, "stream message 2: ", nil},
 		"a bad time":          {hello + `{"transition":{"time":"yesterday"}}`, 1, "stream message 2: ", nil},
