@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	_ "unsafe" // for linkname
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -20,8 +21,9 @@ import (
 )
 
 // usual are parts of messages that the components write as warnings and errors
-// at every start of a new cluster, each about something that is there a moment
-// later or is meant to be so here. They are shown with --verbose.
+// at every start of a new cluster or in the course of play, each about
+// something that is there a moment later, is meant to be so here, or is told
+// elsewhere. They are shown with --verbose.
 var usual = []string{
 	"The manifest file is empty, ignoring",
 	"because it has no resources",
@@ -33,6 +35,16 @@ var usual = []string{
 	"is not as new as written version",
 	// The metrics API describes itself by discovery only.
 	"failed to download v1beta1.metrics.k8s.io: resource not found",
+	// Of two writers one comes later, and tries again.
+	"the object has been modified; please apply your changes to the latest version",
+	// A pod that somebody else has deleted, without its grace.
+	"failed to delete resource for step",
+	// Told by events and conditions of who asked for too much, and of the
+	// autoscaler, which has no figures before its pods run.
+	"exceeded quota",
+	"failed to compute desired number of replicas",
+	// Told by the store's keeper, once.
+	"database space exceeded",
 	// etcd asks itself for the version of a store that it has just made.
 	"failed to update storage version",
 }
@@ -72,7 +84,15 @@ func routeLogs(log *slog.Logger, verbose bool) {
 	// The API server probes etcd on connections that it closes at once, and
 	// gRPC warns of each.
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, os.Stderr))
+	apiServerEtcdLog, _ = etcdLogger(log, verbose)
 }
+
+// apiServerEtcdLog is the log of the API server's etcd clients, which writes
+// to standard error whatever it is told, a line for each write that a full
+// store refuses. There is no other way to it.
+//
+//go:linkname apiServerEtcdLog k8s.io/apiserver/pkg/storage/storagebackend/factory.etcd3ClientLogger
+var apiServerEtcdLog *zap.Logger
 
 // klogWriter turns lines of klog into records.
 type klogWriter struct {
@@ -208,6 +228,9 @@ func (w *jsonLog) line(b []byte) {
 	}
 	level := logLevel(entry.Level)
 	if !w.verbose && (level < w.least || stopping.Load()) {
+		return
+	}
+	if !w.verbose && isUsual(entry.Msg+entry.Error+entry.Err) {
 		return
 	}
 	if e := entry.Error + entry.Err; e != "" {
