@@ -263,9 +263,15 @@ func (e *etcd) Reset() {
 func (e *etcd) Process(io *IO) {
 	e.tell(io)
 	e.write(io, 0, etcdAudio)
-	io.Out[etcdAudio].Channels = 1
-	b := &io.Out[etcdAudio].Volts[0]
-	beat := &io.Out[etcdHeartbeat].Volts[0]
+	out := io.Out[etcdAudio]
+	b, beat := &out.Volts[0], &io.Out[etcdHeartbeat].Volts[0]
+	if !e.env.Active() && e.jacks[etcdHeartbeat].rests && !crosses(&e.edge, beat[0]) {
+		if !out.silent() {
+			out.Fill(0)
+		}
+		return
+	}
+	out.Channels, out.Held = 1, 0
 	for i := range io.N {
 		if e.edge.Next(beat[i]) {
 			if e.count++; e.count >= int(io.Params[2][i]) {
@@ -346,7 +352,14 @@ func (a *apiServer) Process(io *IO) {
 	a.write(io, 0, apiError)
 	sync := &io.Out[apiSync].Volts[0]
 	out := io.Out[apiError]
-	out.Channels = 1
+	if a.jacks[apiSync].rests && sync[0] > dsp.SchmittHigh && !a.pulse.High() {
+		a.since = int64(a.rate * float64(io.Params[apiPulse][io.N-1]))
+		if !out.silent() {
+			out.Fill(0)
+		}
+		return
+	}
+	out.Channels, out.Held = 1, 0
 	for i := range io.N {
 		if sync[i] > dsp.SchmittHigh {
 			a.since = int64(a.rate * float64(io.Params[apiPulse][i]))

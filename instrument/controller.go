@@ -5,7 +5,7 @@ import "github.com/k8s-synth/k8s-synth/dsp"
 func controllerSpec() *ModuleSpec {
 	return &ModuleSpec{
 		Kind: "controller", Title: "Controller", HP: 10, Plus12: 35, Minus12: 15,
-		Doc:   "A reconciliation loop of the player's own: it moves act until observed is what is desired. With the name of an object it watches that one's controller instead.",
+		Doc:   "A reconciliation loop of the player's own: it moves act until observed is what is desired. While acting does not help it looks less and less often. With the name of an object it watches that one's controller instead.",
 		Bound: "a loop of the player's own, or the watch of one object: metadata.generation against status.observedGeneration",
 		New:   func() Processor { return &controller{} },
 		Params: []ParamSpec{
