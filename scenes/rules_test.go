@@ -248,3 +248,85 @@ func TestManyBadRules(t *testing.T) {
 		t.Errorf("took %v", d)
 	}
 }
+
+// TestRulesPlayTheDemo: what a performance of the cluster plays by rules
+// agrees with what its transitions say, and is the same each time.
+func TestRulesPlayTheDemo(t *testing.T) {
+	script, err := (&Store{}).OpenScript("demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New("demo-rules")
+	s.Seed = 11
+	s.Rules = []rule.Spec{
+		{Name: "bell", When: `kind == "pod" && field == "ready" && new == "true"`, Note: `scale("minor_pentatonic", 60, slot)`, Velocity: "40.0 + 60.0 * random()", Channel: "slot % 16 + 1"},
+		{Name: "lives", When: `kind == "pod" && field in ["exists", "ready"]`, Gate: "ready", Channel: "slot % 16 + 1"},
+		{Name: "share", When: `kind == "deployment" && field == "readyPods"`, CV: "number(new, 0) / max(replicas, 1) * 10.0"},
+		{Name: "death", When: `kind == "pod" && field == "reason" && new != ""`, OSC: &rule.OSC{Address: `"/reason/" + new`, Args: []string{"name", "slot"}}},
+	}
+	set, err := s.CompileRules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	perform := func() (out []rule.Output) {
+		set.Reset()
+		ready, want := map[string]bool{}, map[rule.Kind]int{}
+		got := map[rule.Kind]int{}
+		gates := map[int]bool{}
+		for _, step := range script.Steps {
+			tr := step.Transition
+			if tr == nil {
+				continue
+			}
+			if tr.Object.Kind == "pod" {
+				switch {
+				case tr.Field == "ready":
+					ready[tr.Object.UID] = tr.New == "true"
+					if tr.New == "true" && !tr.Quiet {
+						want[rule.Note]++
+					}
+				case tr.Field == "exists" && tr.New == "":
+					delete(ready, tr.Object.UID)
+				case tr.Field == "reason" && tr.New != "" && !tr.Quiet:
+					want[rule.OSCMessage]++
+				}
+			}
+			for _, o := range set.Apply(*tr) {
+				got[o.Kind]++
+				out = append(out, o)
+				if o.Kind == rule.Gate {
+					if gates[o.Channel] == o.High {
+						t.Errorf("%v: gate of channel %d is %t twice", step.At, o.Channel, o.High)
+					}
+					gates[o.Channel] = o.High
+				}
+			}
+		}
+		if got[rule.Note] < 10 || got[rule.Note] != want[rule.Note] || got[rule.OSCMessage] != want[rule.OSCMessage] || got[rule.CV] == 0 {
+			t.Errorf("played %v, the transitions say %v", got, want)
+		}
+		high, alive := 0, 0
+		for _, h := range gates {
+			if h {
+				high++
+			}
+		}
+		for _, r := range ready {
+			if r {
+				alive++
+			}
+		}
+		if high != min(alive, 16) {
+			t.Errorf("%d gates are high at the end, %d pods are ready", high, alive)
+		}
+		if f := set.Faults(); len(f) > 0 {
+			t.Errorf("faults: %v", f)
+		}
+		return out
+	}
+	a, b := perform(), perform()
+	if !reflect.DeepEqual(a, b) {
+		t.Error("it is not the same a second time")
+	}
+	t.Logf("%d outputs of %d steps", len(a), len(script.Steps))
+}

@@ -117,13 +117,13 @@ var (
 
 // expression is one compiled expression.
 type expression struct {
-	source  string
 	program cel.Program
 	// counted tells that its worst case may cost more than freeCost.
 	counted bool
 	// constant is its value where that is the same for every evaluation.
 	constant ref.Val
-	checked  *ast.AST
+	// checked is kept of conditions alone, to derive their filter.
+	checked ast.Expr
 }
 
 // issue is a mistake in an expression, at a place of its source.
@@ -145,7 +145,10 @@ func (l *language) compile(source string, w want) (*expression, []issue) {
 		return nil, l.issues(iss, source)
 	}
 	checked := a.NativeRep()
-	x := &expression{source: source, checked: checked}
+	x := &expression{}
+	if slices.Equal(w.kinds, aTruth.kinds) {
+		x.checked = checked.Expr()
+	}
 	found := judge(checked)
 	if t := checked.GetType(checked.Expr().ID()); len(found) == 0 && !slices.Contains(w.kinds, t.Kind()) {
 		found = append(found, issue{1, 1, fmt.Errorf("expected %s, this is %s", w.what, typeName(t))})

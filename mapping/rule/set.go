@@ -143,7 +143,8 @@ func (c *compiler) rule(index int, s *Spec) *rule {
 	before := ruleLanguage()
 	r.when = c.expression(before, "when", s.When, aTruth)
 	if r.when != nil {
-		r.filter = derive(r.when.checked.Expr())
+		r.filter = derive(r.when.checked)
+		r.when.checked = nil
 		if r.when.constant != nil && r.when.constant == types.False {
 			c.say("when", 0, 0, errors.New("the condition is never true"))
 		}
@@ -224,7 +225,7 @@ func (c *compiler) osc(l *language, r *rule, o *OSC) {
 	case o.Address == "":
 		c.say("osc", 0, 0, errors.New("osc has no address; expected address: /some/where, or an expression for it"))
 	case strings.HasPrefix(o.Address, "/"):
-		r.address = &expression{source: o.Address, constant: types.String(o.Address)}
+		r.address = &expression{constant: types.String(o.Address)}
 	default:
 		r.address = c.expression(l, "osc.address", o.Address, aWord)
 	}

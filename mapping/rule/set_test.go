@@ -205,7 +205,7 @@ func TestFilter(t *testing.T) {
 		if len(issues) > 0 {
 			t.Fatal(source, issues)
 		}
-		f := derive(x.checked.Expr())
+		f := derive(x.checked)
 		show := func(w []string) string {
 			if w == nil {
 				return "any"
