@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,15 +66,22 @@ func realNodeFlags(address string, s paths.State) []string {
 	if address == "" {
 		return nil
 	}
-	off := slices.DeleteFunc(slices.Clone(admissionOff), func(p string) bool { return p == "ServiceAccount" })
 	return []string{
 		"--advertise-address=" + address,
 		"--endpoint-reconciler-type=master-count",
-		"--disable-admission-plugins=" + strings.Join(off, ","),
 		"--kubelet-client-certificate=" + filepath.Join(s.PKI(), "admin.crt"),
 		"--kubelet-client-key=" + filepath.Join(s.PKI(), "admin.key"),
 		"--kubelet-preferred-address-types=InternalIP",
 	}
+}
+
+// admissionOffWith returns the admission plugins that are off: with a real node,
+// pods need their service account's token.
+func admissionOffWith(address string) []string {
+	if address == "" {
+		return admissionOff
+	}
+	return slices.DeleteFunc(slices.Clone(admissionOff), func(p string) bool { return p == "ServiceAccount" })
 }
 
 // alsoListen adds a listener on another address and the same port: clients on
