@@ -38,6 +38,10 @@ const (
 	formSeconds             // a time
 	formPhase               // a pod's phase
 	formStage               // a boot stage
+	formShare               // a number, not negative
+	formMoment              // a time of the piece, in seconds
+	formAnswer              // any text: an answer, not a state; it may be told again
+	formTaken               // a time, of the answer that is told with it
 )
 
 var phases = []string{"Pending", "Running", "Succeeded", "Failed", "Unknown"}
@@ -71,6 +75,8 @@ var scriptKinds = []kind{
 		{mapping.FieldPhase, formPhase, "Pending"},
 		{mapping.FieldNode, formWord, ""},
 		{mapping.FieldReady, formTruth, "false"},
+		{mapping.FieldLoad, formWhole, ""},
+		{mapping.FieldMemory, formWhole, ""},
 		{mapping.FieldDeleting, formFlag, ""},
 	}},
 	{name: mapping.KindDeployment, begin: []string{mapping.FieldReplicas, "converge", mapping.FieldExists}, fields: []field{
@@ -80,6 +86,7 @@ var scriptKinds = []kind{
 		{mapping.FieldObserved, formWhole, "0"},
 		{mapping.FieldUpdated, formWhole, "0"},
 		{mapping.FieldReadyPods, formWhole, "0"},
+		{mapping.FieldReason, formWord, ""},
 		{mapping.FieldDeleting, formFlag, ""},
 	}},
 	{name: mapping.KindNode, begin: []string{mapping.FieldReady, mapping.FieldExists}, fields: []field{
@@ -87,6 +94,56 @@ var scriptKinds = []kind{
 		{mapping.FieldReady, formTruth, "false"},
 		{mapping.FieldCordoned, formTruth, "false"},
 		{mapping.FieldPressure, formTruth, "false"},
+		{mapping.FieldCapacity, formWhole, ""},
+		{mapping.FieldLoad, formWhole, ""},
+		{mapping.FieldMemory, formWhole, ""},
+		{mapping.FieldDeleting, formFlag, ""},
+	}},
+	{name: mapping.KindService, begin: []string{mapping.FieldEndpoints, mapping.FieldExists}, fields: []field{
+		{mapping.FieldExists, formTruth, "true"},
+		{mapping.FieldEndpoints, formWord, ""},
+		{mapping.FieldLatency, formTaken, ""},
+		{mapping.FieldMissed, formAnswer, ""},
+		{mapping.FieldServed, formAnswer, ""},
+		{mapping.FieldDeleting, formFlag, ""},
+	}},
+	{name: mapping.KindIngress, begin: []string{mapping.FieldRoutes, mapping.FieldExists}, fields: []field{
+		{mapping.FieldExists, formTruth, "true"},
+		{mapping.FieldRoutes, formWord, ""},
+		{mapping.FieldNotFound, formAnswer, ""},
+		{mapping.FieldRoute, formAnswer, ""},
+		{mapping.FieldLatency, formTaken, ""},
+		{mapping.FieldMissed, formAnswer, ""},
+		{mapping.FieldDeleting, formFlag, ""},
+	}},
+	{name: mapping.KindHPA, begin: []string{mapping.FieldDesired, mapping.FieldCurrent, mapping.FieldExists}, fields: []field{
+		{mapping.FieldExists, formTruth, "true"},
+		{mapping.FieldGen, formWhole, ""},
+		{mapping.FieldLoad, formShare, ""},
+		{mapping.FieldDesired, formWhole, "0"},
+		{mapping.FieldCurrent, formWhole, "0"},
+		{mapping.FieldLimited, formTruth, "false"},
+		{mapping.FieldObserved, formWhole, ""},
+		{mapping.FieldDeleting, formFlag, ""},
+	}},
+	{name: mapping.KindCronJob, begin: []string{mapping.FieldTick, mapping.FieldNext, mapping.FieldExists}, fields: []field{
+		{mapping.FieldExists, formTruth, "true"},
+		{mapping.FieldTick, formMoment, ""},
+		{mapping.FieldActive, formWhole, "0"},
+		{mapping.FieldNext, formMoment, ""},
+		{mapping.FieldDeleting, formFlag, ""},
+	}},
+	{name: mapping.KindJob, begin: []string{mapping.FieldActive, "owner", mapping.FieldExists}, fields: []field{
+		{mapping.FieldExists, formTruth, "true"},
+		{mapping.FieldActive, formWhole, "0"},
+		{mapping.FieldSucceeded, formWhole, "0"},
+		{mapping.FieldFailed, formWhole, "0"},
+		{mapping.FieldComplete, formWord, ""},
+		{mapping.FieldDeleting, formFlag, ""},
+	}},
+	{name: mapping.KindNamespace, begin: []string{mapping.FieldHeadroom, mapping.FieldExists}, fields: []field{
+		{mapping.FieldExists, formTruth, "true"},
+		{mapping.FieldHeadroom, formShare, ""},
 		{mapping.FieldDeleting, formFlag, ""},
 	}},
 	{name: mapping.KindComposition, fields: []field{
@@ -202,7 +259,7 @@ func (d *document) event(n *yaml.Node) (event, bool) {
 	}
 	// The subject is the first key that names one. A pod's event may also have
 	// a node: where the pod runs.
-	subjects := []string{"pod", "deployment", "param", "boot", "composition", "etcd", "apiserver", "node"}
+	subjects := []string{"pod", "deployment", "service", "ingress", "hpa", "cronjob", "job", "namespace", "param", "boot", "composition", "etcd", "apiserver", "node"}
 	var subject entry
 	for _, name := range subjects {
 		if e, ok := find(entries, name); ok {
@@ -229,6 +286,8 @@ func (d *document) event(n *yaml.Node) (event, bool) {
 		switch ev.kind.name {
 		case mapping.KindPod:
 			known = append(known, "owner", "replica")
+		case mapping.KindJob:
+			known = append(known, "owner")
 		case mapping.KindDeployment:
 			known = append(known, "converge")
 		case mapping.KindEtcd:
@@ -340,9 +399,15 @@ func (d *document) fieldValue(e entry, f field) (string, bool) {
 			return bad("a whole number from 0")
 		}
 		return strconv.FormatInt(v, 10), true
-	case formSeconds:
+	case formSeconds, formTaken:
 		v, ok := d.number(e, 0, MaxLength.Seconds(), "seconds")
 		return strconv.FormatFloat(math.Round(v*1e6)/1e6, 'f', -1, 64), ok
+	case formShare:
+		v, ok := d.number(e, 0, 1000, "")
+		return strconv.FormatFloat(v, 'f', -1, 64), ok
+	case formMoment:
+		v, ok := d.number(e, 0, MaxLength.Seconds(), "seconds")
+		return epoch.Add(seconds(v)).Format(time.RFC3339Nano), ok
 	case formPhase:
 		return choice(phases)
 	case formStage:
@@ -350,6 +415,9 @@ func (d *document) fieldValue(e entry, f field) (string, bool) {
 	}
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
 		return bad("a text")
+	}
+	if f.form == formAnswer && n.Value == "" {
+		return bad("a text that says something")
 	}
 	return n.Value, true
 }
@@ -600,7 +668,7 @@ func (f *performance) play(ev *event) {
 		return
 	}
 	if ev.owner != "" && ev.owner != o.owner {
-		f.wrong("%s belongs to %q; a pod keeps its owner for life", o.of, o.owner)
+		f.wrong("%s belongs to %q; a %s keeps its owner for life", o.of, o.owner, o.kind.name)
 		return
 	}
 	f.change(o, ev.sets, ev.quiet)
@@ -624,11 +692,15 @@ func (f *performance) add(k *kind, name, owner, rs string, sets map[string]strin
 	if k.object == "" {
 		f.lives[key]++
 		o.of.UID = fmt.Sprintf("%s-%s-%d", k.name, name, f.lives[key])
-		if k.name != mapping.KindNode {
+		switch k.name {
+		case mapping.KindNode:
+		case mapping.KindNamespace:
+			o.of.UID = "" // told by its quotas too, which do not know it
+		default:
 			o.of.Namespace = f.namespace
 		}
 	}
-	if owner != "" {
+	if owner != "" && k.name == mapping.KindPod {
 		if o.rs == "" {
 			o.rs = "1"
 		}
@@ -678,6 +750,12 @@ func (f *performance) write(o *object, sets map[string]string, quiet bool) {
 	revision := int64(0)
 	for _, fd := range o.kind.fields {
 		v, ok := sets[fd.name]
+		if ok && (fd.form == formAnswer || fd.form == formTaken) {
+			// What happened, not what is: it is no write to the store.
+			f.tell(o, fd.name, v, 0, quiet)
+			delete(o.fields, fd.name)
+			continue
+		}
 		if !ok || o.fields[fd.name] == v {
 			continue
 		}
@@ -711,7 +789,7 @@ func (f *performance) remove(o *object, quiet bool) {
 	f.tell(o, mapping.FieldExists, "", f.revision, quiet)
 	o.fields = map[string]string{}
 	delete(f.objects, o.of.String())
-	if o.owner != "" {
+	if o.owner != "" && o.kind.name == mapping.KindPod {
 		f.pods[o.owner] = slices.DeleteFunc(f.pods[o.owner], func(p *object) bool { return p == o })
 	}
 	f.follow(o)

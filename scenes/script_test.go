@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -88,11 +89,20 @@ func consistent(t *testing.T, steps []Step) {
 		if state[key] == nil {
 			state[key] = map[string]string{}
 		}
+		if kindOf := func(k kind) bool { return k.name == tr.Object.Kind }; slices.ContainsFunc(scriptKinds, kindOf) {
+			k := scriptKinds[slices.IndexFunc(scriptKinds, kindOf)]
+			if f := k.fields[slices.IndexFunc(k.fields, func(f field) bool { return f.name == tr.Field })]; f.form == formAnswer || f.form == formTaken {
+				if tr.Old != "" || tr.New == "" || tr.Revision != 0 || state[key][mapping.FieldExists] != "true" {
+					t.Fatalf("step %d: %s answers %+v", i, key, tr)
+				}
+				continue
+			}
+		}
 		if tr.Old != state[key][tr.Field] || tr.Old == tr.New {
 			t.Fatalf("step %d: %s %s goes from %q to %q, it was %q", i, key, tr.Field, tr.Old, tr.New, state[key][tr.Field])
 		}
 		switch tr.Object.Kind {
-		case mapping.KindPod, mapping.KindDeployment, mapping.KindNode:
+		case mapping.KindPod, mapping.KindDeployment, mapping.KindNode, mapping.KindService, mapping.KindIngress, mapping.KindHPA, mapping.KindCronJob, mapping.KindJob:
 			if tr.Field == mapping.FieldExists && tr.New == "true" {
 				if tr.Object.UID == "" || tr.Object.UID == uid[key] {
 					t.Fatalf("step %d: %s has the UID %q again", i, key, tr.Object.UID)
