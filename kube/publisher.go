@@ -6,18 +6,28 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	apiv1 "github.com/Azure/eno/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/k8s-synth/k8s-synth/kube/eno"
 	"github.com/k8s-synth/k8s-synth/mapping"
@@ -60,8 +70,16 @@ type Publisher struct {
 	actions  chan mapping.Action
 	wake     chan struct{}
 
-	// notes are Events that wait to be written.
-	notes chan note
+	// notes are Events that wait to be written; pods is stirred where endpoints
+	// may have changed.
+	notes    chan note
+	pods     chan struct{}
+	settings *settings
+	reach    *reach
+	router   *router
+	// requests holds a place for each request under way.
+	requests      chan struct{}
+	ingressClient *http.Transport
 	// OnEdit hears of a topology that another hand wrote. It must not block.
 	OnEdit func(mapping.Edit)
 
@@ -112,13 +130,44 @@ func NewPublisher(o *Observer) *Publisher {
 		observer: o, log: o.Log,
 		actions: make(chan mapping.Action, maxActions), wake: make(chan struct{}, 1), notes: make(chan note, maxNotes),
 		OnEdit: func(mapping.Edit) {}, writing: map[string]mapping.Topology{},
+		pods: make(chan struct{}, 1), settings: newSettings(), requests: make(chan struct{}, maxRequests),
+		ingressClient: &http.Transport{DialContext: (&net.Dialer{Timeout: requestTimeout}).DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: 10 * time.Second},
 	}
+	p.reach = newReach(o, ReachAuto, p.policyOf)
+	p.router = newRouter(p)
 	o.sessions = append(o.sessions, p.session)
 	o.onComposition = p.composition
 	if !o.ListenOnly {
 		o.onTopology = p.topology
 	}
 	return p
+}
+
+// ReachBy sets the way that requests to Services take: ReachAuto, ReachDirect
+// or ReachProxy. It must be called before Run.
+func (p *Publisher) ReachBy(mode string) error {
+	switch mode {
+	case ReachAuto, ReachDirect, ReachProxy:
+		p.reach.mode = mode
+		return nil
+	}
+	return fmt.Errorf("reach %q is none of %s, %s, %s", mode, ReachAuto, ReachDirect, ReachProxy)
+}
+
+// ServeIngress serves the IngressClass k8s-synth at an address of this machine
+// until Close.
+func (p *Publisher) ServeIngress(address string) error { return p.router.listen(address) }
+
+// Close ends the ingress.
+func (p *Publisher) Close() { p.router.close() }
+
+// Saw takes notice of what the observer tells. It never blocks.
+func (p *Publisher) Saw(ts []mapping.Transition) {
+	if p.observer.ListenOnly {
+		return
+	}
+	p.settings.saw(ts)
+	p.sawPods(ts)
 }
 
 // Publish takes over a topology. It returns at once: an error says what is
@@ -290,13 +339,31 @@ func (p *Publisher) look(ctx context.Context, conn *Conn) error {
 }
 
 // Act takes over an action. Actions are of the moment: while the API is away
-// they fail, and where more wait than the store can take, writes are left out.
+// they fail, and where more wait than the store can take, they are left out.
 func (p *Publisher) Act(a mapping.Action) error {
 	if p.observer.ListenOnly {
 		return ErrListenOnly
 	}
-	if a.Verb != mapping.VerbWrite && a.Verb != mapping.VerbDelete {
-		return fmt.Errorf("action %q is neither %s nor %s", a.Verb, mapping.VerbWrite, mapping.VerbDelete)
+	kinds, ok := verbs[a.Verb]
+	if !ok {
+		return fmt.Errorf("action %q is none of %s", a.Verb, strings.Join(slices.Sorted(maps.Keys(verbs)), ", "))
+	}
+	if a.Object.Kind == "" && len(kinds) > 0 {
+		a.Object.Kind = kinds[0]
+	}
+	if len(kinds) > 0 && !slices.Contains(kinds, a.Object.Kind) {
+		return fmt.Errorf("%s %s: expected a %s", a.Verb, a.Object, strings.Join(kinds, " or "))
+	}
+	if a.Object.Name == "" && a.Verb != mapping.VerbWrite {
+		return fmt.Errorf("%s: no object is named", a.Verb)
+	}
+	if a.Verb == mapping.VerbWrite && a.Object.Name != "" {
+		if e := validation.IsConfigMapKey(a.Object.Name); len(e) > 0 {
+			return fmt.Errorf("write: key %q: %s", a.Object.Name, e[0])
+		}
+	}
+	if n := a.Object.Namespace; n != "" && n != p.observer.Namespace && a.Object.Kind != mapping.KindNode {
+		return fmt.Errorf("%s %s in namespace %q is left alone: this program was started for namespace %q", a.Verb, a.Object, n, p.observer.Namespace)
 	}
 	p.mu.Lock()
 	attached := p.attached
@@ -310,6 +377,15 @@ func (p *Publisher) Act(a mapping.Action) error {
 	default:
 		return fmt.Errorf("%s %s: %d actions wait for the store already", a.Verb, a.Object.Name, maxActions)
 	}
+}
+
+// verbs are what can be asked for, each with the kinds that it is done to.
+var verbs = map[string][]string{
+	mapping.VerbWrite:   nil,
+	mapping.VerbDelete:  {mapping.KindPod},
+	mapping.VerbRequest: {mapping.KindService, mapping.KindIngress},
+	mapping.VerbDrain:   {mapping.KindNode},
+	mapping.VerbRun:     {mapping.KindCronJob},
 }
 
 func (p *Publisher) stir() {
@@ -357,19 +433,139 @@ func (p *Publisher) session(ctx context.Context, conn *Conn) {
 			<-p.actions
 		}
 	}()
-	wg.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case a := <-p.actions:
-				if err := p.act(ctx, conn, a); err != nil && ctx.Err() == nil {
-					o.Problem(a.Verb, err.Error())
+	wg.Go(func() { p.do(ctx, conn) })
+	wg.Go(func() { p.makeSettings(ctx, conn) })
+	wg.Go(func() { p.serve(ctx, conn) })
+	p.publish(ctx, conn)
+}
+
+// do does actions. Writes and deletions are done one after the other; what
+// waits for others is done aside.
+func (p *Publisher) do(ctx context.Context, conn *Conn) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	tell := func(a mapping.Action, err error) {
+		if err != nil && ctx.Err() == nil {
+			p.observer.Problem(a.Verb, err.Error())
+		}
+	}
+	var mu sync.Mutex
+	draining := map[string]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case a := <-p.actions:
+			switch a.Verb {
+			case mapping.VerbRequest:
+				select {
+				case p.requests <- struct{}{}:
+					wg.Go(func() {
+						defer func() { <-p.requests }()
+						tell(a, p.request(ctx, a))
+					})
+				default: // a miss, as on any street that is full
+					if a.Object.Kind == mapping.KindService {
+						_ = p.tellAnswer(serviceObject(p.observer, a.Object.Name), 0, "", fmt.Errorf("%d requests are under way", maxRequests))
+					}
 				}
+			case mapping.VerbDrain:
+				mu.Lock()
+				already := draining[a.Object.Name]
+				draining[a.Object.Name] = true
+				mu.Unlock()
+				if already {
+					continue
+				}
+				wg.Go(func() {
+					tell(a, p.drain(ctx, conn, a.Object))
+					mu.Lock()
+					delete(draining, a.Object.Name)
+					mu.Unlock()
+				})
+			default:
+				tell(a, p.act(ctx, conn, a))
 			}
 		}
+	}
+}
+
+// serve keeps what Services and Ingresses need of us: the endpoints of the
+// selectors that only we know, the routes of our ingress and its address.
+func (p *Publisher) serve(ctx context.Context, conn *Conn) {
+	client, err := conn.clientset()
+	if err != nil {
+		p.observer.Problem("publisher", err.Error())
+		return
+	}
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace(p.observer.Namespace), informers.WithTransform(func(o any) (any, error) {
+		if m, err := meta.Accessor(o); err == nil {
+			m.SetManagedFields(nil)
+		}
+		return o, nil
+	}))
+	services, ingresses := factory.Core().V1().Services(), factory.Networking().V1().Ingresses()
+	changed := make(chan struct{}, 1)
+	poke := func(c chan struct{}) {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+	handler := func(c chan struct{}) cache.ResourceEventHandlerFuncs {
+		return cache.ResourceEventHandlerFuncs{AddFunc: func(any) { poke(c) }, UpdateFunc: func(any, any) { poke(c) }, DeleteFunc: func(any) { poke(c) }}
+	}
+	_, err = services.Informer().AddEventHandler(handler(p.pods))
+	if err == nil {
+		_, err = ingresses.Informer().AddEventHandler(handler(changed))
+	}
+	if err != nil {
+		p.observer.Problem("publisher", err.Error())
+		return
+	}
+	factory.Start(ctx.Done())
+	defer factory.Shutdown()
+	p.reach.connected(conn)
+	defer p.reach.connected(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		p.keepEndpoints(ctx, conn, func() []*corev1.Service {
+			all, err := services.Lister().List(labels.Everything())
+			if err != nil {
+				return nil
+			}
+			return all
+		})
 	})
-	p.publish(ctx, conn)
+	if !cache.WaitForCacheSync(ctx.Done(), ingresses.Informer().HasSynced) {
+		return
+	}
+	var once tellOnce
+	for {
+		if all, err := ingresses.Lister().List(labels.Everything()); err == nil {
+			p.router.set(all)
+		}
+		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+		err := p.router.announce(callCtx, conn)
+		cancel()
+		switch {
+		case err == nil:
+			once.well()
+		case ctx.Err() == nil && once.ill(err.Error()):
+			p.observer.Problem("ingress", err.Error())
+		}
+		again := make(<-chan time.Time)
+		if err != nil {
+			again = time.After(keepEvery)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-again:
+		}
+	}
 }
 
 // keep makes the objects that the topology hangs on, and makes them again where
@@ -742,16 +938,13 @@ func (p *Publisher) apply(ctx context.Context, at dynamic.ResourceInterface, o r
 func (p *Publisher) act(ctx context.Context, conn *Conn, a mapping.Action) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if a.Verb == mapping.VerbWrite {
+	switch a.Verb {
+	case mapping.VerbWrite:
 		return p.write(ctx, conn, a.Object.Name)
+	case mapping.VerbRun:
+		return p.runJob(ctx, conn, a.Object)
 	}
 	name, namespace := a.Object.Name, p.observer.Namespace
-	if a.Object.Kind != "" && a.Object.Kind != mapping.KindPod {
-		return fmt.Errorf("%s: only pods are deleted", a.Object)
-	}
-	if a.Object.Namespace != "" && a.Object.Namespace != namespace {
-		return fmt.Errorf("pod %s/%s is left alone: this program was started for namespace %q", a.Object.Namespace, name, namespace)
-	}
 	pod, err := conn.core.Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("pod %s/%s: %w", namespace, name, err)

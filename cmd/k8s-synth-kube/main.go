@@ -38,6 +38,7 @@ func main() {
 
 func command(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 	var options kube.Options
+	acting := acting{reach: kube.ReachAuto}
 	var verbose bool
 	c := &cobra.Command{
 		Use:   "k8s-synth-kube",
@@ -50,20 +51,26 @@ was lost is back.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return run(c.Context(), options, verbose, stdin, stdout, stderr)
+			return run(c.Context(), options, acting, verbose, stdin, stdout, stderr)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&options.Source.Kubeconfig, "kubeconfig", "", "kubeconfig file, may appear later (default: $KUBECONFIG, then ~/.kube/config)")
 	f.StringVar(&options.Source.Context, "context", "", "context of the kubeconfig (default: its current one)")
 	f.StringVar(&options.Namespace, "namespace", kube.DefaultNamespace, "namespace to observe and to play in")
+	f.StringSliceVar(&options.Also, "also", nil, "further namespaces to observe and never to write to; '*' for all that there are")
 	f.BoolVar(&options.ListenOnly, "listen-only", false, "never write; get, list and watch are enough")
 	f.DurationVar(&options.Heartbeat, "heartbeat", kube.DefaultHeartbeat, "period of the write (or read) that measures the store, at least 50ms")
+	f.StringVar(&acting.reach, "reach", kube.ReachAuto, "way of requests to Services: direct (their cluster IP), proxy (through the API server), or auto: direct where that works")
+	f.StringVar(&acting.ingress, "ingress", "127.0.0.1:0", "address at which the IngressClass k8s-synth is served, port 0 for any free one; empty for none")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	return c
 }
 
-func run(ctx context.Context, options kube.Options, verbose bool, stdin io.Reader, stdout, stderr io.Writer) error {
+// acting is how the cluster is acted on.
+type acting struct{ reach, ingress string }
+
+func run(ctx context.Context, options kube.Options, acting acting, verbose bool, stdin io.Reader, stdout, stderr io.Writer) error {
 	if options.Heartbeat < 50*time.Millisecond {
 		return fmt.Errorf("--heartbeat %v is too short: at least 50ms", options.Heartbeat)
 	}
@@ -80,13 +87,27 @@ func run(ctx context.Context, options kube.Options, verbose bool, stdin io.Reade
 	defer cancel()
 	outbox := kube.NewOutbox(0)
 	options.Log = log
-	options.Transitions = outbox.Transitions
+	var publisher *kube.Publisher
+	options.Transitions = func(ts []mapping.Transition) {
+		outbox.Transitions(ts)
+		publisher.Saw(ts)
+	}
 	options.Problem = func(where, text string) {
 		log.Warn("problem", "where", where, "text", text)
 		outbox.Problem(where, text)
 	}
 	observer := kube.NewObserver(options)
-	publisher := kube.NewPublisher(observer)
+	publisher = kube.NewPublisher(observer)
+	publisher.OnEdit = outbox.Edit
+	if err := publisher.ReachBy(acting.reach); err != nil {
+		return fmt.Errorf("--reach: %w", err)
+	}
+	if acting.ingress != "" && !options.ListenOnly {
+		if err := publisher.ServeIngress(acting.ingress); err != nil {
+			return fmt.Errorf("--ingress: %w", err)
+		}
+		defer publisher.Close()
+	}
 
 	written := make(chan error, 1)
 	go func() {
@@ -125,7 +146,7 @@ func run(ctx context.Context, options kube.Options, verbose bool, stdin io.Reade
 // listen reads the stream until it ends.
 func listen(stdin io.Reader, publisher *kube.Publisher, problem func(where, text string)) error {
 	decoder := mapping.NewDecoder(stdin)
-	var refused time.Time
+	var refused, unset time.Time
 	for {
 		m, err := decoder.Decode()
 		if errors.Is(err, io.EOF) {
@@ -144,6 +165,11 @@ func listen(stdin io.Reader, publisher *kube.Publisher, problem func(where, text
 		case m.Topology != nil:
 			if err := publisher.Publish(*m.Topology); err != nil {
 				problem("topology", err.Error())
+			}
+		case m.Setting != nil:
+			if err := publisher.Set(*m.Setting); err != nil && time.Since(unset) > time.Second {
+				unset = time.Now()
+				problem("setting", err.Error())
 			}
 		case m.Action != nil:
 			// A clock may ask for writes many times a second; one complaint is

@@ -1,0 +1,491 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/kube/eno"
+	"github.com/k8s-synth/k8s-synth/mapping"
+)
+
+const (
+	// maxRequests is how many requests of the patch may be under way.
+	maxRequests = 64
+	// requestTimeout is how long one waits for its answer.
+	requestTimeout = 2 * time.Second
+	// directTimeout is how long a Service's own address is tried before the
+	// way through the API server is taken, and directMemory how long what was
+	// found holds.
+	directTimeout = 200 * time.Millisecond
+	directMemory  = time.Minute
+	// maxAnswer is how much of an answer is read for the pod's name.
+	maxAnswer = 64 << 10
+	// podHeader names the pod that answered, simulatedHeader is set where a
+	// simulated pod did, which the daemon answers for.
+	podHeader       = "X-Pod"
+	simulatedHeader = "X-Simulated"
+	// unknownPod is told where an answer does not name its pod.
+	unknownPod = "unknown"
+)
+
+// Ways to reach a Service.
+const (
+	ReachAuto   = "auto"   // direct where that works, else proxy
+	ReachDirect = "direct" // its cluster IP, as within the cluster or on a node
+	ReachProxy  = "proxy"  // through the API server
+)
+
+// Why nobody answered.
+var (
+	errNoEndpoints = errors.New("no endpoints")
+	errRefused     = errors.New("refused")
+	errTimeout     = errors.New("timeout")
+)
+
+// reach sends HTTP requests through Services.
+type reach struct {
+	observer *Observer
+	mode     string
+	// policy returns a Service's policy knob.
+	policy func(service string) string
+	dialer net.Dialer
+	direct *http.Transport
+
+	mu     sync.Mutex
+	conn   *Conn // nil while the API is away
+	probed map[string]probe
+	turn   map[string]int // of the round robin among simulated pods
+}
+
+type probe struct {
+	at time.Time
+	ok bool
+}
+
+func newReach(o *Observer, mode string, policy func(string) string) *reach {
+	r := &reach{observer: o, mode: mode, policy: policy, probed: map[string]probe{}, turn: map[string]int{}}
+	r.direct = &http.Transport{DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Second, DisableKeepAlives: true}
+	return r
+}
+
+func (r *reach) connected(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conn = c
+	clear(r.probed)
+}
+
+// backend is a Service's port. Client tells callers apart where the policy is
+// sticky.
+type backend struct {
+	service string
+	// Port and portName are those of the Service; neither is its first.
+	port     int32
+	portName string
+	client   string
+}
+
+// roundTrip sends a request through a Service. Its own errors are
+// errNoEndpoints, errRefused and errTimeout; an answer of whatever status is
+// none.
+func (r *reach) roundTrip(request *http.Request, b backend) (*http.Response, error) {
+	namespace := r.observer.Namespace
+	s := r.observer.Service(namespace, b.service)
+	if s == nil {
+		return nil, fmt.Errorf("service %q is not there", b.service)
+	}
+	var port *ServicePort
+	for i := range s.Ports {
+		if b.port == 0 && b.portName == "" || b.port != 0 && s.Ports[i].Port == b.port || b.portName != "" && s.Ports[i].Name == b.portName {
+			port = &s.Ports[i]
+			break
+		}
+	}
+	if port == nil {
+		return nil, fmt.Errorf("service %q has no port %d%s", b.service, b.port, b.portName)
+	}
+	var ready []Endpoint
+	simulated := true
+	for _, e := range r.observer.Endpoints(namespace, b.service) {
+		if !e.Ready {
+			continue
+		}
+		ready = append(ready, e)
+		simulated = simulated && r.simulated(e)
+	}
+	if len(ready) == 0 {
+		return nil, errNoEndpoints
+	}
+	if simulated {
+		return r.simulate(request, b, ready), nil
+	}
+	r.mu.Lock()
+	conn := r.conn
+	r.mu.Unlock()
+	address := ""
+	if s.ClusterIP != "" && s.ClusterIP != "None" {
+		address = net.JoinHostPort(s.ClusterIP, strconv.Itoa(int(port.Port)))
+	}
+	if r.mode == ReachDirect || r.mode == ReachAuto && r.reachable(request.Context(), address) {
+		if address == "" {
+			return nil, fmt.Errorf("service %q is headless: it has no address of its own", b.service)
+		}
+		out := request.Clone(request.Context())
+		out.URL.Scheme, out.URL.Host, out.RequestURI = "http", address, ""
+		response, err := r.direct.RoundTrip(out)
+		return response, reason(err)
+	}
+	if conn == nil {
+		return nil, ErrUnreachable
+	}
+	return r.proxy(request, conn, b.service, port.Port)
+}
+
+// reachable says whether a Service's own address can be dialled from here. It
+// asks once in directMemory.
+func (r *reach) reachable(ctx context.Context, address string) bool {
+	if address == "" {
+		return false
+	}
+	r.mu.Lock()
+	p, ok := r.probed[address]
+	r.mu.Unlock()
+	if ok && time.Since(p.at) < directMemory {
+		return p.ok
+	}
+	ctx, cancel := context.WithTimeout(ctx, directTimeout)
+	defer cancel()
+	c, err := r.dialer.DialContext(ctx, "tcp", address)
+	if err == nil {
+		_ = c.Close()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.probed) > 1024 {
+		clear(r.probed)
+	}
+	r.probed[address] = probe{time.Now(), err == nil}
+	return err == nil
+}
+
+// proxy sends a request through the API server.
+func (r *reach) proxy(request *http.Request, conn *Conn, service string, port int32) (*http.Response, error) {
+	prefix := fmt.Sprintf("api/v1/namespaces/%s/services/%s:%d/proxy", r.observer.Namespace, service, port)
+	target, err := url.Parse(conn.base + prefix)
+	if err != nil {
+		return nil, err
+	}
+	out := request.Clone(request.Context())
+	out.RequestURI, out.Host = "", ""
+	// The caller's path is kept as it was written.
+	target.RawPath = target.EscapedPath() + request.URL.EscapedPath()
+	target.Path += request.URL.Path
+	target.RawQuery = request.URL.RawQuery
+	out.URL = target
+	// Our own right to speak to the API is not the caller's, nor the other way
+	// round.
+	for _, h := range []string{"Authorization", "Impersonate-User", "Impersonate-Group", "Impersonate-Uid"} {
+		out.Header.Del(h)
+	}
+	for h := range out.Header {
+		if strings.HasPrefix(h, "Impersonate-Extra-") || strings.HasPrefix(h, "X-Remote-") {
+			out.Header.Del(h)
+		}
+	}
+	response, err := conn.http.Transport.RoundTrip(out)
+	if err != nil {
+		return nil, reason(err)
+	}
+	if location := response.Header.Get("Location"); location != "" {
+		if l, err := url.Parse(location); err == nil {
+			if rest, ok := strings.CutPrefix(l.Path, "/"+prefix); ok {
+				l.Scheme, l.Host, l.Path, l.RawPath = "", "", "/"+strings.TrimPrefix(rest, "/"), ""
+				response.Header.Set("Location", l.String())
+			}
+		}
+	}
+	return apiRefusal(response)
+}
+
+// apiRefusal tells the API server's own words from the backend's.
+func apiRefusal(response *http.Response) (*http.Response, error) {
+	if response.StatusCode < 400 || !strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
+		return response, nil
+	}
+	head, err := io.ReadAll(io.LimitReader(response.Body, 8<<10))
+	var status metav1.Status
+	if err == nil && json.Unmarshal(head, &status) == nil && status.Kind == "Status" && status.APIVersion == "v1" {
+		_ = response.Body.Close()
+		switch m := status.Message; {
+		case strings.Contains(m, "no endpoints available"):
+			return nil, errNoEndpoints
+		case strings.Contains(m, "connection refused"):
+			return nil, errRefused
+		case strings.Contains(m, "timeout"), strings.Contains(m, "deadline"), response.StatusCode == http.StatusGatewayTimeout:
+			return nil, errTimeout
+		case response.StatusCode == http.StatusForbidden:
+			return nil, errors.New("the cluster does not allow services/proxy")
+		}
+		return nil, fmt.Errorf("status %d from the API server", response.StatusCode)
+	}
+	response.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), response.Body), response.Body}
+	return response, nil
+}
+
+// reason names the cause of a failed exchange in one of a few words.
+func reason(err error) error {
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET):
+		return errRefused
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return errTimeout
+	}
+	return errors.New(cause(err))
+}
+
+// simulated says whether an endpoint is a pod that nothing really runs of.
+func (r *reach) simulated(e Endpoint) bool {
+	pod := r.observer.Pod(r.observer.Namespace, e.Pod)
+	if pod == nil || pod.Node == "" {
+		return false
+	}
+	node := r.observer.Node(pod.Node)
+	return node != nil && node.Labels[simulatedLabel] == simulatedNode
+}
+
+// simulate answers in the place of simulated pods, as the program in a real
+// one does; which of them follows the Service's policy.
+func (r *reach) simulate(request *http.Request, b backend, ready []Endpoint) *http.Response {
+	n := 0
+	switch r.policy(b.service) {
+	case "random":
+		n = rand.IntN(len(ready))
+	case "sticky":
+		h := fnv.New32a()
+		_, _ = io.WriteString(h, b.client)
+		n = int(h.Sum32() % uint32(len(ready)))
+	default:
+		r.mu.Lock()
+		n = r.turn[b.service] % len(ready)
+		r.turn[b.service] = n + 1
+		r.mu.Unlock()
+	}
+	name := ready[n].Pod
+	node := ""
+	if pod := r.observer.Pod(r.observer.Namespace, name); pod != nil {
+		node = pod.Node
+	}
+	body, _ := json.Marshal(map[string]string{"pod": name, "namespace": r.observer.Namespace, "node": node})
+	body = append(body, '\n')
+	return &http.Response{
+		Status: "200 OK", StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: request,
+		Header: http.Header{
+			"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}, "Content-Length": {strconv.Itoa(len(body))},
+			podHeader: {name}, simulatedHeader: {"true"},
+		},
+		ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
+	}
+}
+
+// request does the patch's request to a Service or an Ingress and tells its
+// answer.
+func (p *Publisher) request(ctx context.Context, a mapping.Action) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	o := p.observer
+	a.Object.Namespace = o.Namespace
+	if a.Object.Kind == mapping.KindIngress {
+		return p.requestIngress(ctx, a)
+	}
+	s := o.Service(o.Namespace, a.Object.Name)
+	if s == nil {
+		return p.tellAnswer(serviceObject(o, a.Object.Name), 0, "", fmt.Errorf("service %q is not there", a.Object.Name))
+	}
+	if s.Labels[eno.ManagedByLabel] != eno.ManagedBy {
+		return fmt.Errorf("service %s/%s is left alone: %w (it has no label %s=%s)", s.Namespace, s.Name, ErrNotOurs, eno.ManagedByLabel, eno.ManagedBy)
+	}
+	path := a.Path
+	if path == "" {
+		path = "/"
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Name+"."+s.Namespace+path, nil)
+	if err != nil {
+		return fmt.Errorf("request to %s: %w", a.Object, err)
+	}
+	begin := time.Now()
+	response, err := p.reach.roundTrip(request, backend{service: s.Name, client: FieldManager})
+	pod, err := readAnswer(response, err)
+	return p.tellAnswer(serviceObject(o, s.Name), time.Since(begin), pod, err)
+}
+
+// serviceObject names a Service as the observer does.
+func serviceObject(o *Observer, name string) mapping.Object {
+	if s := o.Service(o.Namespace, name); s != nil {
+		about, _, _ := s.about()
+		return about
+	}
+	return mapping.Object{Kind: mapping.KindService, Namespace: o.Namespace, Name: name}
+}
+
+// readAnswer reads an answer to its end, or as far as it matters, and returns
+// the name of the pod that gave it.
+func readAnswer(response *http.Response, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return "", reason(err)
+	}
+	if response.StatusCode >= http.StatusInternalServerError {
+		return "", fmt.Errorf("status %d", response.StatusCode)
+	}
+	if pod := response.Header.Get(podHeader); pod != "" {
+		return pod, nil
+	}
+	var who struct {
+		Pod string `json:"pod"`
+	}
+	if json.Unmarshal(body, &who) == nil && who.Pod != "" {
+		return who.Pod, nil
+	}
+	return unknownPod, nil
+}
+
+// tellAnswer tells how a request to a Service went. It returns nil: a missed
+// request is music and no problem.
+func (p *Publisher) tellAnswer(service mapping.Object, latency time.Duration, pod string, err error) error {
+	now := p.observer.Now()
+	ts := []mapping.Transition{{Time: now, Object: service, Field: mapping.FieldLatency, New: decimal(latency.Seconds())}}
+	if err != nil {
+		ts = append(ts, mapping.Transition{Time: now, Object: service, Field: mapping.FieldMissed, New: why(err)})
+	} else {
+		ts = append(ts, mapping.Transition{Time: now, Object: service, Field: mapping.FieldServed, New: pod})
+	}
+	if ts[0].New == "" { // there was no exchange whose time could be told
+		ts = ts[1:]
+	}
+	p.observer.Tell(ts...)
+	return nil
+}
+
+// why names the cause of a miss; it is never empty.
+func why(err error) string {
+	if text := err.Error(); text != "" {
+		return text
+	}
+	return "error"
+}
+
+// requestIngress does the patch's request to an Ingress: through our own
+// server where the class is ours, else to the address that its controller
+// wrote.
+func (p *Publisher) requestIngress(ctx context.Context, a mapping.Action) error {
+	o := p.observer
+	ingress := p.router.ingress(a.Object.Name)
+	object := mapping.Object{Kind: mapping.KindIngress, Namespace: o.Namespace, Name: a.Object.Name}
+	if ingress == nil {
+		return fmt.Errorf("ingress %q is not there", a.Object.Name)
+	}
+	if err := ours(ingress, "ingress"); err != nil {
+		return err
+	}
+	object.UID = string(ingress.UID)
+	path := a.Path
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	own := classOf(ingress) == eno.IngressClass
+	address, err := ingressAddress(ingress)
+	if own {
+		if address = p.router.address(); address == "" {
+			return fmt.Errorf("ingress %q is served by this program, which was started without --ingress", a.Object.Name)
+		}
+	} else if err != nil {
+		return err
+	}
+	host := ""
+	for _, r := range ingress.Spec.Rules {
+		if host == "" && !strings.HasPrefix(r.Host, "*") {
+			host = r.Host
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return fmt.Errorf("request to %s: %w", a.Object, err)
+	}
+	if host != "" {
+		request.Host = host
+	}
+	begin := time.Now()
+	response, err := p.ingressClient.RoundTrip(request)
+	pod, err := readAnswer(response, reason(err))
+	total := time.Since(begin)
+	if own && response != nil {
+		return nil // the server has told it
+	}
+	rule, to := match([]*networkingv1.Ingress{ingress}, host, path)
+	now := o.Now()
+	if rule == nil {
+		o.Tell(mapping.Transition{Time: now, Object: object, Field: mapping.FieldNotFound, New: path})
+		return nil
+	}
+	o.Tell(mapping.Transition{Time: now, Object: object, Field: mapping.FieldRoute, New: rule.path})
+	_ = p.tellAnswer(serviceObject(o, to.service), total, pod, err)
+	o.Tell(mapping.Transition{Time: now, Object: object, Field: mapping.FieldLatency, New: decimal(total.Seconds())})
+	return nil
+}
+
+// ingressAddress is where a controller serves an Ingress.
+func ingressAddress(i *networkingv1.Ingress) (string, error) {
+	for _, at := range i.Status.LoadBalancer.Ingress {
+		host := at.IP
+		if host == "" {
+			host = at.Hostname
+		}
+		if host == "" {
+			continue
+		}
+		port := 80
+		if len(at.Ports) > 0 {
+			port = int(at.Ports[0].Port)
+		}
+		return net.JoinHostPort(host, strconv.Itoa(port)), nil
+	}
+	return "", fmt.Errorf("ingress %q has no address: is there a controller for its class %q?", i.Name, classOf(i))
+}
+
+// policyOf reads a Service's policy knob from the topology that is wanted.
+func (p *Publisher) policyOf(service string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wanted == nil {
+		return ""
+	}
+	return p.wanted.Word(instrument.ModuleID(mapping.KindService+"/"+service), "policy")
+}
