@@ -447,3 +447,55 @@ func kindOf(n *yaml.Node) string {
 	}
 	return n.Value
 }
+
+// CheckFile is Check for a file of a player: a topology, or the manifest of the
+// ConfigMap that carries one, with its places in that file. A manifest's own
+// namespace goes before the given one.
+func CheckFile(text []byte, namespace string) (mapping.Topology, []Fault) {
+	var doc yaml.Node
+	if yaml.Unmarshal(text, &doc) != nil || len(doc.Content) == 0 {
+		return Check(text, namespace)
+	}
+	root := resolve(doc.Content[0])
+	field := func(n *yaml.Node, name string) *yaml.Node {
+		if n == nil || n.Kind != yaml.MappingNode {
+			return nil
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == name {
+				return resolve(n.Content[i+1])
+			}
+		}
+		return nil
+	}
+	kind := field(root, "kind")
+	if kind == nil {
+		return Check(text, namespace)
+	}
+	inner := field(field(root, "data"), ConfigMapKey)
+	switch {
+	case kind.Value != "ConfigMap":
+		return mapping.Topology{}, []Fault{{Place: "kind", Line: kind.Line, Column: kind.Column, Text: fmt.Sprintf("expected a topology or the ConfigMap that carries one, got a %s", kind.Value)}}
+	case inner == nil:
+		return mapping.Topology{}, []Fault{{Place: "data", Line: root.Line, Column: root.Column, Text: fmt.Sprintf("the ConfigMap has no key %q", ConfigMapKey)}}
+	}
+	if ns := field(field(root, "metadata"), "namespace"); ns != nil && ns.Value != "" {
+		namespace = ns.Value
+	}
+	t, faults := Check([]byte(inner.Value), namespace)
+	// In a literal block the lines follow their head, all with one indent; in
+	// any other form there are no places to tell but the text's own.
+	indent := 0
+	if lines := strings.Split(string(text), "\n"); inner.Style&yaml.LiteralStyle != 0 && inner.Line < len(lines) {
+		line := lines[inner.Line]
+		indent = len(line) - len(strings.TrimLeft(line, " "))
+	}
+	for i := range faults {
+		if inner.Style&yaml.LiteralStyle != 0 {
+			faults[i].Line, faults[i].Column = faults[i].Line+inner.Line, faults[i].Column+indent
+		} else {
+			faults[i].Line, faults[i].Column = inner.Line, inner.Column
+		}
+	}
+	return t, faults
+}
