@@ -14,8 +14,9 @@ import (
 // field of every object, and which slot each pod has.
 type cluster struct {
 	objects map[string]*object
-	groups  map[string]*group // pods of one owner, by namespace/owner
-	nodes   []string          // sorted, for their places
+	groups  map[string]*group  // pods of one owner, by namespace/owner
+	pods    map[string]*object // by namespace/name, the youngest of that name
+	nodes   []string           // sorted, for their places
 	// A new teller's first list names all that there is; what it did not name
 	// is gone. taking is true until that list is complete.
 	taking bool
@@ -27,6 +28,7 @@ type object struct {
 	key    string
 	kind   string
 	name   string
+	place  string // namespace/name of a pod
 	fields []fieldValue
 	seen   int    // epoch in which it was last told of
 	group  *group // of a pod
@@ -47,7 +49,7 @@ type group struct {
 }
 
 func newCluster() *cluster {
-	return &cluster{objects: map[string]*object{}, groups: map[string]*group{}, taking: true}
+	return &cluster{objects: map[string]*object{}, groups: map[string]*group{}, pods: map[string]*object{}, taking: true}
 }
 
 // value returns the last value of a field, empty where none was told.
@@ -108,10 +110,14 @@ func (c *cluster) take(t *mapping.Transition) (o *object, gone bool) {
 			return o, true // it was gone already
 		}
 		c.objects[key] = o
-		if o.kind == mapping.KindNode {
+		switch o.kind {
+		case mapping.KindNode:
 			if i, found := slices.BinarySearch(c.nodes, o.name); !found {
 				c.nodes = slices.Insert(c.nodes, i, o.name)
 			}
+		case mapping.KindPod:
+			o.place = t.Object.Namespace + "/" + o.name
+			c.pods[o.place] = o
 		}
 	}
 	o.seen = c.epoch
@@ -176,6 +182,9 @@ func (c *cluster) remove(o *object) {
 		if i, found := slices.BinarySearch(c.nodes, o.name); found {
 			c.nodes = slices.Delete(c.nodes, i, i+1)
 		}
+	}
+	if c.pods[o.place] == o {
+		delete(c.pods, o.place)
 	}
 	g := o.group
 	if g == nil {

@@ -48,9 +48,9 @@
 //   - revision (int) revision of the store at the change, 0 where there is none
 //   - time (timestamp) when it arrived; in a script or take counted from
 //     1970-01-01T00:00:00Z
-//   - slot (int) of a pod: its place among the living pods of its owner, from
-//     0, the lowest that was free when it came; it keeps it for life, and −1
-//     is none
+//   - slot (int) of a pod, and of a service's served that of the pod which
+//     answered: its place among the living pods of its owner, from 0, the
+//     lowest that was free when it came; it keeps it for life, and −1 is none
 //   - pods (int) living pods of the same owner, or of the Deployment itself
 //   - readyPods (int) how many of those are ready
 //   - replicas (int) how many pods the Deployment asks for
@@ -58,7 +58,8 @@
 //   - deleting (bool) whether the object is being deleted
 //   - phase (string) of a pod: Pending, Running, Succeeded, Failed or Unknown
 //   - reason (string) why the object is not well, such as CrashLoopBackOff
-//   - node (string) of a pod: its node; of a node: its own name
+//   - node (string) of a pod, and of a service's served that of the pod which
+//     answered: its node; of a node: its own name
 //   - restarts (int) of a pod: how often its containers started again
 //   - load (double) CPU in use: of a pod or node in millicores, of an hpa over
 //     its target

@@ -62,7 +62,7 @@ var ruleVariables = []Variable{
 	{"quiet", "bool", "whether a first list or a relist brought it: nothing happened just now"},
 	{"revision", "int", "revision of the store at the change, 0 where there is none"},
 	{"time", "timestamp", "when it arrived; in a script or take counted from 1970-01-01T00:00:00Z"},
-	{"slot", "int", "of a pod: its place among the living pods of its owner, from 0, the lowest that was free when it came; it keeps it for life, and −1 is none"},
+	{"slot", "int", "of a pod, and of a service's served that of the pod which answered: its place among the living pods of its owner, from 0, the lowest that was free when it came; it keeps it for life, and −1 is none"},
 	{"pods", "int", "living pods of the same owner, or of the Deployment itself"},
 	{"readyPods", "int", "how many of those are ready"},
 	{"replicas", "int", "how many pods the Deployment asks for"},
@@ -70,7 +70,7 @@ var ruleVariables = []Variable{
 	{"deleting", "bool", "whether the object is being deleted"},
 	{"phase", "string", "of a pod: Pending, Running, Succeeded, Failed or Unknown"},
 	{"reason", "string", "why the object is not well, such as CrashLoopBackOff"},
-	{"node", "string", "of a pod: its node; of a node: its own name"},
+	{"node", "string", "of a pod, and of a service's served that of the pod which answered: its node; of a node: its own name"},
 	{"restarts", "int", "of a pod: how often its containers started again"},
 	{"load", "double", "CPU in use: of a pod or node in millicores, of an hpa over its target"},
 	{"memory", "double", "memory in use of a pod or node, in MiB"},
@@ -165,7 +165,7 @@ func (s *scope) value(v variable) ref.Val {
 	case varTime:
 		return types.Timestamp{Time: t.Time.UTC()}
 	case varSlot:
-		return types.Int(o.last)
+		return types.Int(s.pod().last)
 	case varPods:
 		pods, _ := s.group()
 		return types.Int(pods)
@@ -227,7 +227,18 @@ func (s *scope) node() string {
 	if s.object.kind == mapping.KindNode {
 		return s.object.name
 	}
-	return s.object.value(mapping.FieldNode)
+	return s.pod().value(mapping.FieldNode)
+}
+
+// pod returns the pod that the transition speaks of, or the object itself.
+func (s *scope) pod() *object {
+	t := s.transition
+	if t.Object.Kind == mapping.KindService && t.Field == mapping.FieldServed {
+		if p := s.cluster.pods[t.Object.Namespace+"/"+t.New]; p != nil {
+			return p
+		}
+	}
+	return s.object
 }
 
 func (s *scope) since() float64 {
