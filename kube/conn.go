@@ -89,7 +89,11 @@ func (t pulseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		// as long as it lives.
 		ctx, cancel := context.WithCancel(r.Context())
 		r = r.WithContext(ctx)
-		body.cancel, body.watchdog = cancel, time.AfterFunc(t.pulse.stall, cancel)
+		body.cancel = cancel
+		body.watchdog = time.AfterFunc(t.pulse.stall, func() {
+			body.stalled.Store(true)
+			cancel()
+		})
 	}
 	response, err := t.next.RoundTrip(r)
 	if err != nil {
@@ -106,6 +110,7 @@ func (t pulseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 			t.pulse.throttled.Store(true)
 		}
 	default:
+		body.ill = true
 		// An API server that is still starting asks to come back in five
 		// seconds, and the client would sleep that long without a word. Our
 		// own loops ask sooner.
@@ -122,17 +127,25 @@ type pulseBody struct {
 	pulse    *pulse
 	cancel   func()
 	watchdog *time.Timer
+	stalled  atomic.Bool
+	ill      bool // the answer is a fault of the server and no sign of life
 }
 
 func (b *pulseBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if n > 0 {
-		b.pulse.beat()
+		if !b.ill {
+			b.pulse.beat()
+		}
 		if b.watchdog != nil && err == nil {
 			b.watchdog.Reset(b.pulse.stall)
 		}
 	}
 	if err != nil {
+		if b.stalled.Load() && b.ctx.Err() == nil {
+			// As if the connection had ended: a watch is taken up where it was.
+			err = io.ErrUnexpectedEOF
+		}
 		b.end()
 		if !errors.Is(err, io.EOF) && b.ctx.Err() == nil {
 			b.pulse.broken()

@@ -54,7 +54,10 @@ func (e *refusedError) Error() string { return e.text }
 func (o *Observer) meter(ctx context.Context, conn *Conn) {
 	m := &meter{observer: o, conn: conn, last: map[string]map[namespaced]sample{}, first: true}
 	for {
+		begin := time.Now()
 		wait := m.poll(ctx)
+		// Of thousands of pods the answer alone is work, for the server too.
+		wait = max(wait, 10*time.Since(begin))
 		select {
 		case <-ctx.Done():
 			return
@@ -106,6 +109,9 @@ func (m *meter) poll(ctx context.Context) time.Duration {
 			return max(o.Metrics, slowMetrics) // it is there, but ill
 		}
 		m.kubelets = true
+	}
+	if len(o.Nodes()) == 0 {
+		return o.Metrics // not listed yet
 	}
 	err := m.pollKubelets(ctx)
 	var refused *refusedError
@@ -431,10 +437,10 @@ func (m *meter) pollKubelets(ctx context.Context) error {
 // not measure again, or the counter began anew, it is what it was.
 func rate(was, is sample) Usage {
 	dt := (is.at - was.at).Seconds()
-	if was.at == 0 || is.seconds < was.seconds {
+	switch {
+	case was.at == 0:
 		return Usage{}
-	}
-	if dt <= 0 {
+	case dt <= 0 || is.seconds < was.seconds:
 		return was.usage
 	}
 	return usageOf((is.seconds-was.seconds)/dt, is.bytes)

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -97,11 +98,13 @@ func (t *tracker) replace(kind, namespace string, list []Object, at Stamp) {
 }
 
 // measure offers each object of a kind that has a usage to a function and takes
-// over the usage that it returns, all at once.
+// over the usage that it returns, all at once. What is measured for the first
+// time is quiet, and all is where quiet is true.
 func (t *tracker) measure(kind string, at time.Time, quiet bool, usage func(mapping.Object, Usage) Usage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.flush(false)
+	loud := map[Key]Object{}
 	for key, o := range t.known {
 		if key.Kind != kind {
 			continue
@@ -111,11 +114,19 @@ func (t *tracker) measure(kind string, at time.Time, quiet bool, usage func(mapp
 			continue
 		}
 		about, _, _ := o.about()
-		if is := usage(about, m.usage()); is != m.usage() {
+		was := m.usage()
+		is := usage(about, was)
+		switch {
+		case is == was:
+		case quiet || !was.Known:
 			t.pending[key] = m.using(is, at)
+		default:
+			loud[key] = m.using(is, at)
 		}
 	}
-	t.flush(quiet)
+	t.flush(true)
+	maps.Copy(t.pending, loud)
+	t.flush(false)
 }
 
 // amend offers the newest state of each object of a kind to a function and
