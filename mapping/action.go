@@ -2,7 +2,6 @@ package mapping
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 )
@@ -82,11 +81,10 @@ func (r *Rack) count(id instrument.ModuleID, param string) {
 // unservedPath is the path of a request for which no route is chosen.
 const unservedPath = "/-/not-found"
 
-// path returns the path that an Ingress's path jack chose: 1 V a path.
+// path returns the path that an Ingress's path jack chose.
 func (r *Rack) path(id instrument.ModuleID) string {
-	i := math.Round(r.samples[AddressOf(id, "path")])
-	if i >= 0 && int(i) < len(pathParams) {
-		if path := r.patch.Module(id).Word(pathParams[int(i)]); path != "" {
+	if i := instrument.PathAt(float32(r.samples[AddressOf(id, "path")])); i >= 0 {
+		if path := r.patch.Module(id).Word(pathParams[i]); path != "" {
 			return path
 		}
 	}

@@ -70,10 +70,17 @@ const (
 	FieldBoot      = "boot"       // cluster: one of the Boot… stages, as each is reached
 
 	// Answers to the requests of an Action. They are events, not states: the
-	// same value may be told again, and Old is empty.
+	// same value may be told again, and Old is empty. Each latency comes before
+	// the answer that it belongs to.
+	//
+	// A request to a Service is answered by its latency and served, or by its
+	// missed. A request to an Ingress is answered by the Ingress's route, then
+	// by the latency and served, or missed, of the Service behind that route,
+	// as if the request had gone there, then by the Ingress's latency; or by
+	// its notFound, or its missed where nobody answered for it.
 
 	FieldRoute    = "route"    // ingress: the path whose rule took the request
-	FieldServed   = "served"   // service, ingress: name of the pod that answered
+	FieldServed   = "served"   // service: name of the pod that answered
 	FieldMissed   = "missed"   // service, ingress: why nobody answered
 	FieldNotFound = "notFound" // ingress: the path for which there is no rule
 )
