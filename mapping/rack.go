@@ -412,7 +412,7 @@ func (r *Rack) Apply(t Transition, frame int64) {
 // Problem takes over that a neighbour could not publish or apply the topology:
 // the API Server's problem jack gives a trigger. What it says is for the
 // caller to show.
-func (r *Rack) Problem(Problem) { r.board.problem(r.meters.Frame) }
+func (r *Rack) Problem(Problem) { r.board.problem(r.pumped) }
 
 // Fade starts the master fade: in after a start, out before an end. It takes
 // 50 ms.
