@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +21,7 @@ import (
 	"github.com/k8s-synth/k8s-synth/hardware"
 	"github.com/k8s-synth/k8s-synth/kube/cluster/paths"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/rule"
 	"github.com/k8s-synth/k8s-synth/scenes"
 )
 
@@ -28,6 +32,7 @@ type playOptions struct {
 	record     string
 	take       string
 	osc        string
+	oscTo      []netip.AddrPort
 	stateDir   string
 	ephemeral  bool
 	length     time.Duration
@@ -47,6 +52,7 @@ type playOptions struct {
 
 func playCommand() *cobra.Command {
 	var o playOptions
+	var oscTo []string
 	c := &cobra.Command{
 		Use:   "play",
 		Short: "Play a scene on a cluster, until told to end",
@@ -66,6 +72,13 @@ Every param and jack has an OSC address:
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.device.Backend == "" && o.device.Device == "null" {
 				o.device.Backend, o.device.Device = "null", ""
+			}
+			for _, to := range oscTo {
+				a, err := netip.ParseAddrPort(to)
+				if err != nil {
+					return usageError{fmt.Errorf("--osc-to is an address and a port such as 127.0.0.1:9001, got %q", to)}
+				}
+				o.oscTo = append(o.oscTo, a)
 			}
 			device, err := o.device.ApplyDefaults()
 			if err != nil {
@@ -99,6 +112,7 @@ Every param and jack has an OSC address:
 	f.StringVar(&o.record, "record", "", "write what is heard to a WAV file")
 	f.StringVar(&o.take, "take", "", "write what the cluster says to a take, which render can play")
 	f.StringVar(&o.osc, "osc", "127.0.0.1:9000", "address on which OSC is taken, or off")
+	f.StringSliceVar(&oscTo, "osc-to", nil, "addresses that are always told of every change and of what rules say, such as 127.0.0.1:9001")
 	f.StringVar(&o.stateDir, "state-dir", "", "directory of all state (default $XDG_STATE_HOME/k8s-synth)")
 	f.BoolVar(&o.ephemeral, "ephemeral", false, "throw the cluster away at the end")
 	f.DurationVar(&o.length, "for", 0, "end after this time, such as 30s")
@@ -153,6 +167,7 @@ type player struct {
 	console *console
 	scene   *scenes.Scene
 	rack    *mapping.Rack
+	rules   *ruleSet
 	device  *hardware.Device
 	osc     *oscSurface
 	kube    *neighbour
@@ -207,6 +222,9 @@ func play(ctx context.Context, o playOptions) (err error) {
 		return err
 	}
 	p.settle()
+	if err := p.scene.Validate(); err != nil {
+		return fmt.Errorf("scene %s: %w", p.scene.Name, err)
+	}
 	dir, err := stateDir(o.stateDir)
 	if err != nil {
 		return err
@@ -228,9 +246,13 @@ func play(ctx context.Context, o playOptions) (err error) {
 	p.rack = mapping.NewRack(mapping.Config{
 		SampleRate: float64(o.device.Rate), Channels: 2, Seed: p.scene.Seed, Storm: p.scene.Storm,
 		Embedded: p.clusterDir != "", Namespace: p.scene.Namespace, Scene: p.scene.Name,
+		ListenOnly: o.listenOnly, Program: compileProgram,
 	})
 	if err := p.rack.Load(p.scene.Patch); err != nil {
 		return fmt.Errorf("scene %s: %w", p.scene.Name, err)
+	}
+	if p.rules, err = newRules(p.scene, p.rack); err != nil {
+		return fmt.Errorf("scene %s: rules: %w", p.scene.Name, err)
 	}
 	if p.clusterArgs != nil && !o.listenOnly {
 		t, _ := p.rack.Topology()
@@ -243,7 +265,7 @@ func play(ctx context.Context, o playOptions) (err error) {
 		p.kube.publish(t)
 	}
 	if o.osc != "off" {
-		if p.osc, err = openOSC(o.osc, p.log, p.rack, p.turn); err != nil {
+		if p.osc, err = openOSC(o.osc, o.oscTo, p.log, p.rack, p.turn); err != nil {
 			return fmt.Errorf("osc on %s: %w", o.osc, err)
 		}
 		defer p.osc.Close()
@@ -253,6 +275,16 @@ func play(ctx context.Context, o playOptions) (err error) {
 	p.rack.Acted = func(a mapping.Action) {
 		if !p.kube.act(a) {
 			p.log.Warn("the cluster is away and too many actions wait; one was dropped", "verb", a.Verb)
+		}
+	}
+	p.rack.Setting = p.kube.set
+	p.rack.Failed = p.problem
+	if p.rules != nil {
+		p.rules.set.OnFault(func(f rule.Fault) {
+			p.problem(mapping.Problem{Where: "rule " + f.Rule, Text: f.First.Error()})
+		})
+		if p.osc != nil {
+			p.rules.tell = p.tell
 		}
 	}
 	p.rack.Rewired = func() {
@@ -414,17 +446,49 @@ func (p *player) received(m mapping.Message) {
 		p.transition(*m.Transition)
 	case m.Problem != nil:
 		p.call(func() {
-			// The same trouble, again and again, is told once in ten seconds.
-			key := m.Problem.Where + m.Problem.Text
-			old := func(_ string, told time.Time) bool { return time.Since(told) > 10*time.Second }
-			if told, ok := p.problems[key]; !ok || old(key, told) {
-				// Texts hold names and times, so that there is no end of them.
-				maps.DeleteFunc(p.problems, old)
-				p.problems[key] = time.Now()
-				p.log.Warn("the cluster", "where", m.Problem.Where, "problem", m.Problem.Text)
-			}
+			p.problem(*m.Problem)
+			p.rack.Problem(*m.Problem)
 		})
+	case m.Edit != nil:
+		p.call(func() { p.adopt(*m.Edit) })
 	}
+}
+
+// problem tells the player what is wrong. The same trouble, again and again,
+// is told once in ten seconds.
+func (p *player) problem(b mapping.Problem) {
+	key := b.Where + b.Text
+	old := func(_ string, told time.Time) bool { return time.Since(told) > 10*time.Second }
+	if told, ok := p.problems[key]; !ok || old(key, told) {
+		// Texts hold names and times, so that there is no end of them.
+		maps.DeleteFunc(p.problems, old)
+		p.problems[key] = time.Now()
+		p.log.Warn("the cluster", "where", b.Where, "problem", b.Text)
+	}
+}
+
+// adopt lets the patch follow what another hand wrote into the topology. The
+// answer is a topology, whether it changed or not: it says what became of the
+// edit.
+func (p *player) adopt(e mapping.Edit) {
+	changed, refused := p.rack.Adopt(e)
+	p.log.Info("the topology was edited in the cluster", "by", e.By, "changed", len(changed), "refused", len(refused))
+	for _, err := range refused {
+		p.problem(mapping.Problem{Where: "topology edited by " + cmp.Or(e.By, "another hand"), Text: err.Error()})
+	}
+	t, _ := p.rack.Topology()
+	p.kube.publish(t)
+}
+
+// tell sends what a rule says over OSC.
+func (p *player) tell(address string, args []any) {
+	// With the constant latency of everything else that is told.
+	args = slices.Clone(args)
+	time.AfterFunc(time.Duration(p.scene.Latency*float64(time.Second)), func() {
+		if err := p.osc.tell(address, args); err != nil {
+			p.call(func() { p.problem(mapping.Problem{Where: "osc of a rule", Text: err.Error()}) })
+		}
+	})
 }
 
 func (p *player) transition(t mapping.Transition) {
@@ -502,7 +566,9 @@ func (p *player) loop(ctx context.Context) {
 			if p.take != nil {
 				p.take.transition(t)
 			}
-			p.rack.Apply(t, p.present(t.Time))
+			frame := p.present(t.Time)
+			p.rack.Apply(t, frame)
+			p.rules.apply(t, frame)
 		case t := <-p.turns:
 			p.apply(t)
 		case f := <-p.calls:
@@ -518,10 +584,8 @@ func (p *player) loop(ctx context.Context) {
 		case <-line.C:
 			p.showStatus()
 		}
-		if !p.o.listenOnly {
-			if t, changed := p.rack.Topology(); changed {
-				p.kube.publish(t)
-			}
+		if t, changed := p.rack.Topology(); changed {
+			p.kube.publish(t)
 		}
 	}
 }

@@ -167,6 +167,7 @@ func scriptFor(name string, scene *scenes.Scene) (*scenes.Script, error) {
 // offline plays a script on a rack without a device and without a clock.
 type offline struct {
 	rack  *mapping.Rack
+	rules *ruleSet
 	steps []scenes.Step
 	rate  float64
 	frame int64
@@ -179,10 +180,14 @@ type offline struct {
 func newOffline(scene *scenes.Scene, script *scenes.Script, rate float64) (*offline, error) {
 	r := &offline{steps: script.Steps, rate: rate, rack: mapping.NewRack(mapping.Config{
 		SampleRate: rate, Channels: 2, Seed: scene.Seed, Storm: scene.Storm, Embedded: true,
-		Namespace: scene.Namespace, Scene: scene.Name,
+		Namespace: scene.Namespace, Scene: scene.Name, Program: compileProgram,
 	})}
 	if err := r.rack.Load(scene.Patch); err != nil {
 		return nil, fmt.Errorf("scene %s: %w", scene.Name, err)
+	}
+	var err error
+	if r.rules, err = newRules(scene, r.rack); err != nil {
+		return nil, fmt.Errorf("scene %s: rules: %w", scene.Name, err)
 	}
 	for c := range r.buf {
 		r.buf[c] = make([]float32, instrument.BlockSize)
@@ -227,6 +232,7 @@ func (r *offline) block(total int64) [][]float32 {
 func (r *offline) step(s scenes.Step, frame int64) {
 	if s.Transition != nil {
 		r.rack.Apply(*s.Transition, frame)
+		r.rules.apply(*s.Transition, frame)
 		return
 	}
 	_ = r.rack.Set(s.Param.Address, s.Param.Value, s.Param.Word, "", frame)

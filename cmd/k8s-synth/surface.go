@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/netip"
@@ -42,9 +43,14 @@ type turn struct {
 var errBusy = errors.New("too many changes wait; this one was dropped")
 
 // openOSC listens on addr. Turn takes what clients change; it must not block.
-func openOSC(addr string, log *slog.Logger, rack *mapping.Rack, turn func(turn) error) (*oscSurface, error) {
+// Others are told of everything for as long as the surface lives.
+func openOSC(addr string, others []netip.AddrPort, log *slog.Logger, rack *mapping.Rack, turn func(turn) error) (*oscSurface, error) {
 	s := &oscSurface{turn: turn}
-	surface, err := osc.Open(osc.Config{Addr: addr, Logger: log}, s.nodes(rack))
+	c := osc.Config{Addr: addr, Logger: log}
+	for _, to := range others {
+		c.Subscribers = append(c.Subscribers, osc.Subscription{To: to})
+	}
+	surface, err := osc.Open(c, s.nodes(rack))
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +135,28 @@ func (s *shadow) get(dst []osc.Arg) []osc.Arg {
 		return append(dst, osc.Int32(int32(v)))
 	}
 	return append(dst, osc.Float32(float32(v)))
+}
+
+// tell sends what a rule says to the subscribers who want it.
+func (s *oscSurface) tell(address string, values []any) error {
+	args := make([]osc.Arg, 0, len(values))
+	for _, v := range values {
+		switch v := v.(type) {
+		case int32:
+			args = append(args, osc.Int32(v))
+		case int64:
+			args = append(args, osc.Int64(v))
+		case float32:
+			args = append(args, osc.Float32(v))
+		case bool:
+			args = append(args, osc.Bool(v))
+		case string:
+			args = append(args, osc.String(v))
+		default:
+			return fmt.Errorf("%s: OSC has no form for a %T", address, v)
+		}
+	}
+	return s.Tell(address, args...)
 }
 
 // changed tells the subscribers, but not the one who did it.

@@ -245,6 +245,19 @@ func (f *feedback) clients(now time.Time) []Client {
 	return list
 }
 
+// audience returns who wants to be told of an address.
+func (f *feedback) audience(address string, now time.Time) (to []netip.AddrPort) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expire(now)
+	for i := range f.subs {
+		if f.subs[i].wants(address) {
+			to = append(to, f.subs[i].to)
+		}
+	}
+	return to
+}
+
 // notify records a value to be sent. It allocates only for an address that it
 // sees for the first time.
 func (f *feedback) notify(address string, except netip.AddrPort, args []Arg) {

@@ -143,6 +143,24 @@ func (s *Surface) Notify(address string, except netip.AddrPort, args ...Arg) {
 	s.feed.notify(address, unmap(except), args)
 }
 
+// Tell sends a message that is no node's value, such as that of a rule, to
+// every subscriber whose pattern matches its address. It is sent at once and
+// whole, since the next one does not replace it; any goroutine may call it.
+// The error says what is wrong with the message.
+func (s *Surface) Tell(address string, args ...Arg) error {
+	if err := CheckAddress(address); err != nil {
+		return err
+	}
+	message, err := AppendMessage(nil, address, args...)
+	if err != nil {
+		return err
+	}
+	for _, to := range s.feed.audience(address, time.Now()) {
+		_ = s.server.Send(to, message) // the server counts and logs what cannot be sent
+	}
+	return nil
+}
+
 // Close stops listening and sending and waits for both to end. No Get or Set
 // is called by the surface afterwards. It must not be called by a Set.
 func (s *Surface) Close() error {

@@ -340,6 +340,32 @@ func TestSubscribe(t *testing.T) {
 	}
 }
 
+func TestTell(t *testing.T) {
+	r := openRack(t, Config{})
+	all, some := r.client(t), r.client(t)
+	all.send("/subscribe")
+	all.drain()
+	some.send("/subscribe", String("/alarm/*"))
+	some.drain()
+	// Two in a row both arrive: they are events.
+	for _, pod := range []string{"a", "b"} {
+		if err := r.surface.Tell("/alarm/oom", String(pod), Float32(1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []*client{all, some} {
+		c.want(`/alarm/oom "a" 1`, `/alarm/oom "b" 1`)
+	}
+	if err := r.surface.Tell("/bell", Int32(1)); err != nil {
+		t.Fatal(err)
+	}
+	all.want("/bell 1")
+	some.silent()
+	if err := r.surface.Tell("no slash"); err == nil {
+		t.Error("an address without a slash is taken")
+	}
+}
+
 func TestSubscribeNamesAPort(t *testing.T) {
 	r := openRack(t, Config{})
 	speaks, hears := r.client(t), r.client(t)
