@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,8 +32,8 @@ const (
 	maxRequests = 64
 	// requestTimeout is how long one waits for its answer.
 	requestTimeout = 2 * time.Second
-	// directTimeout is how long a Service's own address is tried before the
-	// way through the API server is taken, and directMemory how long what was
+	// directTimeout is how long the direct way to Services is tried before the
+	// one through the API server is taken, and directMemory how long what was
 	// found holds.
 	directTimeout = 200 * time.Millisecond
 	directMemory  = time.Minute
@@ -66,22 +67,18 @@ type reach struct {
 	mode     string
 	// policy returns a Service's policy knob.
 	policy func(service string) string
-	dialer net.Dialer
 	direct *http.Transport
 
-	mu     sync.Mutex
-	conn   *Conn // nil while the API is away
-	probed map[string]probe
-	turn   map[string]int // of the round robin among simulated pods
-}
-
-type probe struct {
-	at time.Time
-	ok bool
+	mu   sync.Mutex
+	conn *Conn // nil while the API is away
+	// isDirect is what was found when the direct way was probed.
+	isDirect, probing bool
+	probed            time.Time
+	turn              map[string]int // of the round robin among simulated pods
 }
 
 func newReach(o *Observer, mode string, policy func(string) string) *reach {
-	r := &reach{observer: o, mode: mode, policy: policy, probed: map[string]probe{}, turn: map[string]int{}}
+	r := &reach{observer: o, mode: mode, policy: policy, turn: map[string]int{}}
 	r.direct = &http.Transport{DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Second, DisableKeepAlives: true}
 	return r
 }
@@ -89,8 +86,7 @@ func newReach(o *Observer, mode string, policy func(string) string) *reach {
 func (r *reach) connected(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.conn = c
-	clear(r.probed)
+	r.conn, r.probed, r.isDirect = c, time.Time{}, false
 }
 
 // backend is a Service's port. Client tells callers apart where the policy is
@@ -144,7 +140,7 @@ func (r *reach) roundTrip(request *http.Request, b backend) (*http.Response, err
 	if s.ClusterIP != "" && s.ClusterIP != "None" {
 		address = net.JoinHostPort(s.ClusterIP, strconv.Itoa(int(port.Port)))
 	}
-	if r.mode == ReachDirect || r.mode == ReachAuto && r.reachable(request.Context(), address) {
+	if r.mode == ReachDirect || r.mode == ReachAuto && address != "" && r.reachable(request.Context()) {
 		if address == "" {
 			return nil, fmt.Errorf("service %q is headless: it has no address of its own", b.service)
 		}
@@ -159,31 +155,53 @@ func (r *reach) roundTrip(request *http.Request, b backend) (*http.Response, err
 	return r.proxy(request, conn, b.service, port.Port)
 }
 
-// reachable says whether a Service's own address can be dialled from here. It
-// asks once in directMemory.
-func (r *reach) reachable(ctx context.Context, address string) bool {
-	if address == "" {
-		return false
-	}
+// reachable says whether the cluster's Service addresses lead into the cluster
+// from here. That something answers at such an address proves nothing, because
+// a network may send it anywhere; that the API server itself answers at its own
+// Service's address, with a certificate of its authority, does. It is asked
+// once in directMemory; until the answer is there, it is no.
+func (r *reach) reachable(ctx context.Context) bool {
 	r.mu.Lock()
-	p, ok := r.probed[address]
+	conn := r.conn
+	if conn == nil || r.probing || time.Since(r.probed) < directMemory {
+		defer r.mu.Unlock()
+		return r.isDirect && conn != nil
+	}
+	r.probing = true
 	r.mu.Unlock()
-	if ok && time.Since(p.at) < directMemory {
-		return p.ok
-	}
-	ctx, cancel := context.WithTimeout(ctx, directTimeout)
-	defer cancel()
-	c, err := r.dialer.DialContext(ctx, "tcp", address)
-	if err == nil {
-		_ = c.Close()
-	}
+	ok := conn.servesItself(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.probed) > 1024 {
-		clear(r.probed)
+	r.probing = false
+	if r.conn == conn {
+		r.isDirect, r.probed = ok, time.Now()
 	}
-	r.probed[address] = probe{time.Now(), err == nil}
-	return err == nil
+	return ok
+}
+
+// servesItself says whether the API server answers at the cluster IP of the
+// Service kubernetes.
+func (c *Conn) servesItself(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, directTimeout)
+	defer cancel()
+	host := os.Getenv("KUBERNETES_SERVICE_HOST")
+	if host == "" {
+		s, err := c.core.Services(metav1.NamespaceDefault).Get(ctx, "kubernetes", metav1.GetOptions{})
+		if err != nil || s.Spec.ClusterIP == "" || s.Spec.ClusterIP == "None" {
+			return false
+		}
+		host = s.Spec.ClusterIP
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(host, "443")+"/readyz", nil)
+	if err != nil || !strings.HasPrefix(c.base, "https:") {
+		return false
+	}
+	response, err := c.http.Transport.RoundTrip(request)
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return true
 }
 
 // proxy sends a request through the API server.

@@ -31,8 +31,7 @@ func main() {
 	// the signal would be the end at once.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err := command(os.Stdin, os.Stdout, os.Stderr).ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "k8s-synth-kube:", err)
-		os.Exit(1)
+		os.Exit(fail(os.Stderr, err))
 	}
 }
 
@@ -64,6 +63,7 @@ was lost is back.`,
 	f.StringVar(&acting.reach, "reach", kube.ReachAuto, "way of requests to Services: direct (their cluster IP), proxy (through the API server), or auto: direct where that works")
 	f.StringVar(&acting.ingress, "ingress", "127.0.0.1:0", "address at which the IngressClass k8s-synth is served, port 0 for any free one; empty for none")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
+	c.AddCommand(topologyCommand(stdin, stdout, stderr))
 	return c
 }
 
