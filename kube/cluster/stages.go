@@ -73,8 +73,8 @@ def restarts: .status.containerStatuses[0].restartCount // 0;
 	// jqCrashing exists while the pod is told to crash, or needs more memory
 	// than it may have.
 	jqCrashing = jqMilliseconds + fmt.Sprintf(
-		`if (.metadata.annotations[%q] // "") != "" and ((.metadata.annotations[%q] // "") | tonumber? // infinite) > restarts then true elif (%s) then true else empty end`,
-		AnnotationCrash, AnnotationCrashes, jqOverLimit)
+		`if (.metadata.annotations[%q] // "") != "" and ((.metadata.annotations[%q] // "") | tonumber? // infinite) > restarts then true elif (.metadata.annotations[%q] // "") == "" then empty elif (%s) then true else empty end`,
+		AnnotationCrash, AnnotationCrashes, AnnotationMemory, jqOverLimit)
 	jqOwnerKind = `.metadata.ownerReferences.[].kind`
 )
 

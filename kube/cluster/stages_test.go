@@ -185,3 +185,28 @@ func TestNodesAreSpread(t *testing.T) {
 		t.Error("zones do not go round in threes")
 	}
 }
+
+// BenchmarkPodStages is what KWOK does at each change of a pod.
+func BenchmarkPodStages(b *testing.B) {
+	lc, err := lifecycle.NewLifecycle(podStages())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, bb := range []struct {
+		name string
+		pod  *corev1.Pod
+	}{
+		{"ready", pod(running(true, 0))},
+		{"ready, memory", pod(running(true, 0), with(AnnotationMemory, "10"))},
+		{"ready, memory and limit", pod(running(true, 0), limited("64Mi"), with(AnnotationMemory, "10"))},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := lc.Match(b.Context(), &lifecycle.Event{Annotations: bb.pod.Annotations, Data: bb.pod}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
