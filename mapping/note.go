@@ -93,6 +93,8 @@ func (r *Rack) lift(channel int, frame int64) int64 {
 	frame = r.ruleFrame(c, frame)
 	gap := int64(retriggerGap * r.cfg.SampleRate)
 	if c.high {
+		// Who comes at the same moment is heard as well.
+		frame = max(frame, c.at+gap)
 		r.rule("gate", channel, 0, frame)
 		c.at = frame
 		return frame + gap
