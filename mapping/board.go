@@ -164,6 +164,7 @@ func (b *Board) wire(p *instrument.Patch, handle func(instrument.ModuleID) uint3
 			on(string(m.ID))
 		}
 	}
+	b.findBare()
 	for _, c := range p.Cables {
 		if c.To.Module.Kind() == KindDeployment && c.To.Jack == "replicas_cv" && c.From.Module.Kind() == KindHPA && c.From.Jack == "scale" {
 			b.deployment(c.To.Module.Name()).scaled = true

@@ -126,11 +126,6 @@ func (b *Board) unplugPodPanels() {
 func (b *Board) plugPodPanel(ref panelRef) {
 	v := &podPanel{refs: []panelRef{ref}}
 	b.podPanels[ref.id.Name()] = v
-	for _, key := range slices.Sorted(maps.Keys(b.pods)) {
-		if p := b.pods[key]; p.owner == "" && p.module == ref.id.Name() {
-			v.bare = p
-		}
-	}
 	for _, c := range b.patch.Cables {
 		if c.To.Module != ref.id || c.To.Jack != "request" || c.From.Module.Kind() != KindService {
 			continue
@@ -138,6 +133,20 @@ func (b *Board) plugPodPanel(ref panelRef) {
 		if n, ok := strings.CutPrefix(c.From.Jack, "endpoint_"); ok {
 			v.service, v.place = c.From.Module.Name(), whole(n)-1
 			b.views[v.service] = append(b.views[v.service], v)
+		}
+	}
+}
+
+// findBare gives the Pod panels the bare pods that are theirs.
+func (b *Board) findBare() {
+	if len(b.podPanels) == 0 {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(b.pods)) {
+		if p := b.pods[key]; p.owner == "" {
+			if v := b.podPanels[p.module]; v != nil {
+				v.bare = p
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"fmt"
 	"reflect"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
@@ -221,6 +222,24 @@ func (r *Rack) modeOf(p *instrument.Patch) Mode {
 	}
 	return mode
 }
+
+// SetMode goes over to another mode, as the API Server's switch does, which
+// moves with it. A rack that was made to listen only cannot leave that:
+// ErrReadOnly.
+func (r *Rack) SetMode(mode Mode) error {
+	if mode > ListenOnly {
+		return fmt.Errorf("mode %d: %w", mode, ErrRange)
+	}
+	if r.cfg.ListenOnly && mode != ListenOnly {
+		return errListenOnly
+	}
+	if r.mode != mode {
+		r.setMode(mode, 0)
+	}
+	return nil
+}
+
+var errListenOnly = fmt.Errorf("the instrument was started to listen only, and writes nothing to this cluster: %w", ErrReadOnly)
 
 // setMode goes over to another mode.
 func (r *Rack) setMode(mode Mode, frame int64) {

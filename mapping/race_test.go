@@ -25,14 +25,16 @@ func TestOnlyTheEngineIsShared(t *testing.T) {
 			frame.Add(instrument.BlockSize)
 		}
 	}()
-	patches := []*instrument.Patch{stage(), {Modules: []instrument.Module{{ID: "deployment/web"}, {ID: "apiserver/api"}}}}
+	patches := []*instrument.Patch{stage(), {Modules: []instrument.Module{{ID: "deployment/web"}, {ID: "apiserver/api"}, {ID: "rule/r"}, {ID: "node/stage-1"}}}}
 	for i := range 2000 {
 		r.frame = frame.Load()
 		name := fmt.Sprintf("web-%d", i)
 		r.ready(name)
 		_ = r.Set("/deployment/web/replicas", float64(i%17), "", "hand", r.frame)
 		r.Pump(r.frame)
-		r.Topology()
+		tp, _ := r.Topology()
+		r.Note(i%16, float64(40+i%40), 100, 0.01, r.frame)
+		r.RuleGate(i%16, i%3 == 0, r.frame)
 		_, _, _ = r.Value("/deployment/web/error")
 		r.gone(name)
 		switch i % 200 {
@@ -42,6 +44,12 @@ func TestOnlyTheEngineIsShared(t *testing.T) {
 			if err := r.Load(patches[i/200%2]); err != nil {
 				t.Error(err)
 			}
+		case 120:
+			edited := copyTopology(tp)
+			edited.Modules["deployment/web"]["max_surge"] = float64(i % 16)
+			r.Adopt(Edit{Topology: edited, Base: tp})
+		case 130:
+			_ = r.SetMode(Mode(i / 200 % 3))
 		case 150:
 			r.Cluster()
 			r.Show()

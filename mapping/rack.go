@@ -289,7 +289,7 @@ func (r *Rack) Set(a Address, value float64, word string, source string, frame i
 			return fmt.Errorf("%s: %w: %w", a, err, ErrRange)
 		}
 		if r.cfg.ListenOnly && isMode(m.module, m.Param.Name) && value != float64(ListenOnly) {
-			return fmt.Errorf("%s: the instrument was started to listen only, and writes nothing to this cluster: %w", a, ErrReadOnly)
+			return fmt.Errorf("%s: %w", a, errListenOnly)
 		}
 		if r.patch.Module(m.module).Value(m.Param.Name) == value {
 			return nil

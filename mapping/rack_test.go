@@ -305,9 +305,12 @@ func TestOverflow(t *testing.T) {
 // TestSteadyPumpIsClean: with nothing happening the control side makes no
 // garbage.
 func TestSteadyPumpIsClean(t *testing.T) {
-	r := newRig(t)
+	r := editRig(t)
+	r.plug(ids("rule/r", "node/stage-1"), nil, nil)
 	r.chord(3)
 	r.pod("web-1", FieldNode, "stage-1")
+	r.quietly(func() { r.node("false", "4000") })
+	r.Note(0, 60, 100, 0.5, 0)
 	r.run(3)
 	r.Topology()
 	if n := testing.AllocsPerRun(2000, func() { r.block(); r.Topology() }); n != 0 {

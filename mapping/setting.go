@@ -107,7 +107,9 @@ func (s *settings) flush(frame int64) {
 	if (s.restless || r.board.touched) && frame >= s.next {
 		s.next = frame + int64(r.cfg.SampleRate/settingRate)
 		s.restless, r.board.touched = false, false
-		s.wantPods()
+		if r.mode != ListenOnly {
+			s.wantPods()
+		}
 		for i := range r.patch.Modules {
 			if l := s.nodes[r.patch.Modules[i].ID]; l != nil {
 				s.wantNode(&r.patch.Modules[i], l, frame)
@@ -118,7 +120,15 @@ func (s *settings) flush(frame int64) {
 		s.expire(&l.cordon, frame)
 		s.expire(&l.capacity, frame)
 	}
-	if len(s.waiting) == 0 || r.mode == ListenOnly {
+	if r.mode == ListenOnly {
+		// It is wanted anew when the mode allows it.
+		for _, w := range s.waiting {
+			w.queued = false
+		}
+		clear(s.waiting)
+		s.waiting = s.waiting[:0]
+	}
+	if len(s.waiting) == 0 {
 		return
 	}
 	gap := int64(r.cfg.SampleRate / settingRate)

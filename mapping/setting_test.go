@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -358,6 +359,15 @@ func TestListenOnly(t *testing.T) {
 	if _, changed := r.Topology(); changed || len(acted) > 0 || len(r.sets) > 0 {
 		t.Errorf("changed %t, acted %+v, set %+v", changed, acted, r.sets)
 	}
+	// Pods that come and go leave nothing behind that waits to be told.
+	for i := range 100 {
+		r.ready(fmt.Sprintf("web-x%d", i))
+		r.run(0.02)
+		r.gone(fmt.Sprintf("web-x%d", i))
+	}
+	if n := len(r.settings.waiting); n != 0 {
+		t.Errorf("%d settings wait", n)
+	}
 	// What is asked for is what the cluster itself wants.
 	r.want("/deployment/web/error", 1)
 	r.turnWord("/apiserver/api/mode", "simulated")
@@ -368,8 +378,17 @@ func TestListenOnly(t *testing.T) {
 	}
 	r.wantSets("again", "web-1 cpu=90", "stage-1 cordon=true")
 
+	if err := r.SetMode(Real); err != nil || r.value("/apiserver/api/mode") != float64(Real) {
+		t.Errorf("%v, the switch stands at %g", err, r.value("/apiserver/api/mode"))
+	}
+	if err := r.SetMode(7); !errors.Is(err, ErrRange) {
+		t.Errorf("got %v", err)
+	}
 	forced := newRig(t, func(c *Config) { c.ListenOnly = true })
 	if err := forced.Set("/apiserver/api/mode", 0, "real", "hand", 0); err == nil || !strings.Contains(err.Error(), "listen only") {
+		t.Errorf("got %v", err)
+	}
+	if err := forced.SetMode(Simulated); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("got %v", err)
 	}
 	if v := forced.value("/apiserver/api/mode"); v != float64(ListenOnly) || forced.Mode() != ListenOnly {
