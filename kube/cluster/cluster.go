@@ -431,6 +431,9 @@ func (c *Cluster) bootClients(ctx, run context.Context, bin string, config *rest
 		}
 		e := newEvictions(usage, usageClient, c.config.PressureTransition, c.log)
 		c.clients.Go(func() { e.run(run) })
+		if c.config.RealNode != "" {
+			c.clients.Go(func() { usage.followKubelets(run, usageClient, c.log) })
+		}
 		return registerMetricsAPI(ctx, client, user("k8s-synth-cluster"), metrics, creds)
 	})
 	step(func() error {

@@ -169,9 +169,9 @@ func columns() []metav1.TableColumnDefinition {
 	}
 }
 
-func row(o runtime.Object, name string, cpu, memory float64) metav1.TableRow {
+func row(o runtime.Object, name string, window metav1.Duration, cpu, memory float64) metav1.TableRow {
 	c, m := cpuQuantity(cpu), memoryQuantity(memory)
-	return metav1.TableRow{Cells: []any{name, c.String(), m.String(), usageWindow.String()}, Object: runtime.RawExtension{Object: o}}
+	return metav1.TableRow{Cells: []any{name, c.String(), m.String(), window.Duration.Round(time.Millisecond).String()}, Object: runtime.RawExtension{Object: o}}
 }
 
 // nodeMetrics is the resource "nodes".
@@ -183,16 +183,16 @@ func (nodeMetrics) Kind() string            { return "NodeMetrics" }
 func (nodeMetrics) NamespaceScoped() bool   { return false }
 func (nodeMetrics) GetSingularName() string { return "" }
 
-func (nodeMetrics) of(o usageOf, now metav1.Time) metrics.NodeMetrics {
-	return metrics.NodeMetrics{ObjectMeta: objectMeta(o), Timestamp: now, Window: metav1.Duration{Duration: usageWindow}, Usage: resources(o.cpu, o.memory)}
+func (nodeMetrics) of(o usageOf) metrics.NodeMetrics {
+	return metrics.NodeMetrics{ObjectMeta: objectMeta(o), Timestamp: metav1.NewTime(o.at), Window: metav1.Duration{Duration: o.window}, Usage: resources(o.cpu, o.memory)}
 }
 
 func (r nodeMetrics) List(_ context.Context, o *metainternalversion.ListOptions) (runtime.Object, error) {
 	l, f := selection(o)
-	list, now := &metrics.NodeMetricsList{Items: []metrics.NodeMetrics{}}, metav1.Now()
+	list := &metrics.NodeMetricsList{Items: []metrics.NodeMetrics{}}
 	for _, n := range r.u.nodesMatching("", l) {
 		if f.Matches(fields.Set{"metadata.name": n.name}) {
-			list.Items = append(list.Items, r.of(n, now))
+			list.Items = append(list.Items, r.of(n))
 		}
 	}
 	return list, nil
@@ -203,14 +203,14 @@ func (r nodeMetrics) Get(_ context.Context, name string, _ *metav1.GetOptions) (
 	if len(all) == 0 {
 		return nil, apierrors.NewNotFound(r.resource, name)
 	}
-	m := r.of(all[0], metav1.Now())
+	m := r.of(all[0])
 	return &m, nil
 }
 
 func (r nodeMetrics) ConvertToTable(_ context.Context, o, _ runtime.Object) (*metav1.Table, error) {
 	t := &metav1.Table{ColumnDefinitions: columns()}
 	add := func(m *metrics.NodeMetrics) {
-		t.Rows = append(t.Rows, row(m, m.Name, m.Usage.Cpu().AsApproximateFloat64()*1000, m.Usage.Memory().AsApproximateFloat64()))
+		t.Rows = append(t.Rows, row(m, m.Name, m.Window, m.Usage.Cpu().AsApproximateFloat64()*1000, m.Usage.Memory().AsApproximateFloat64()))
 	}
 	switch o := o.(type) {
 	case *metrics.NodeMetrics:
@@ -232,8 +232,8 @@ func (podMetrics) Kind() string            { return "PodMetrics" }
 func (podMetrics) NamespaceScoped() bool   { return true }
 func (podMetrics) GetSingularName() string { return "" }
 
-func (podMetrics) of(o usageOf, now metav1.Time) metrics.PodMetrics {
-	m := metrics.PodMetrics{ObjectMeta: objectMeta(o), Timestamp: now, Window: metav1.Duration{Duration: usageWindow}}
+func (podMetrics) of(o usageOf) metrics.PodMetrics {
+	m := metrics.PodMetrics{ObjectMeta: objectMeta(o), Timestamp: metav1.NewTime(o.at), Window: metav1.Duration{Duration: o.window}}
 	for _, c := range o.containers {
 		m.Containers = append(m.Containers, metrics.ContainerMetrics{Name: c.name, Usage: resources(c.cpu, c.memory)})
 	}
@@ -242,10 +242,10 @@ func (podMetrics) of(o usageOf, now metav1.Time) metrics.PodMetrics {
 
 func (r podMetrics) List(ctx context.Context, o *metainternalversion.ListOptions) (runtime.Object, error) {
 	l, f := selection(o)
-	list, now := &metrics.PodMetricsList{Items: []metrics.PodMetrics{}}, metav1.Now()
+	list := &metrics.PodMetricsList{Items: []metrics.PodMetrics{}}
 	for _, p := range r.u.podsMatching(genericrequest.NamespaceValue(ctx), "", l) {
 		if f.Matches(fields.Set{"metadata.name": p.name, "metadata.namespace": p.namespace}) {
-			list.Items = append(list.Items, r.of(p, now))
+			list.Items = append(list.Items, r.of(p))
 		}
 	}
 	return list, nil
@@ -256,7 +256,7 @@ func (r podMetrics) Get(ctx context.Context, name string, _ *metav1.GetOptions) 
 	if len(all) == 0 {
 		return nil, apierrors.NewNotFound(r.resource, name)
 	}
-	m := r.of(all[0], metav1.Now())
+	m := r.of(all[0])
 	return &m, nil
 }
 
@@ -268,7 +268,7 @@ func (r podMetrics) ConvertToTable(_ context.Context, o, _ runtime.Object) (*met
 			cpu += c.Usage.Cpu().AsApproximateFloat64() * 1000
 			memory += c.Usage.Memory().AsApproximateFloat64()
 		}
-		t.Rows = append(t.Rows, row(m, m.Name, cpu, memory))
+		t.Rows = append(t.Rows, row(m, m.Name, m.Window, cpu, memory))
 	}
 	switch o := o.(type) {
 	case *metrics.PodMetrics:

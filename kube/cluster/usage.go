@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -61,13 +62,16 @@ func resourceUsage() *internalversion.ClusterResourceUsage {
 }
 
 // usageSimulation knows what the pods on simulated nodes use. It follows the
-// API by two watches and calculates only what has changed.
+// API by two watches and calculates only what has changed. What the pods on
+// real nodes use, it is told by their kubelets.
 type usageSimulation struct {
 	cpu, memory         *metrics.Evaluator
 	idleCPU, idleMemory float64
 
 	mu    sync.Mutex
 	nodes map[string]*nodeUsage
+	// real are the nodes with a kubelet, which tells what is used there.
+	real map[string]*realNode
 	// pods are those on any node that have not ended, by namespace and name.
 	pods map[string]map[string]*podUsage
 	// dirty are the nodes whose memory or condition may have changed since
@@ -93,6 +97,14 @@ type nodeUsage struct {
 	pods     map[*podUsage]bool
 	// stale is that the shares of CPU are to be divided anew.
 	stale bool
+}
+
+// realNode is a node with a kubelet.
+type realNode struct {
+	labels  map[string]string
+	created metav1.Time
+	// scraped is the kubelet's last answer.
+	scraped map[scrapeKey]scraped
 }
 
 // podUsage is a pod and what it uses.
@@ -132,6 +144,7 @@ func newUsageSimulation() (*usageSimulation, error) {
 	}
 	u := &usageSimulation{
 		nodes: map[string]*nodeUsage{},
+		real:  map[string]*realNode{},
 		pods:  map[string]map[string]*podUsage{},
 		dirty: map[string]bool{},
 		wake:  make(chan struct{}, 1),
@@ -170,7 +183,7 @@ func (u *usageSimulation) start(ctx context.Context, client kubernetes.Interface
 	}{
 		{cache.NewListWatchFromClient(rest, "pods", metav1.NamespaceAll, pods), &corev1.Pod{}, podStore{u}},
 		{cache.NewFilteredListWatchFromClient(rest, "nodes", metav1.NamespaceAll, func(o *metav1.ListOptions) {
-			o.LabelSelector = nodeLabel + "=" + simulated
+			o.LabelSelector = nodeLabel // of either kind
 		}), &corev1.Node{}, nodeStore{u}},
 	}
 	for _, l := range lists {
@@ -237,6 +250,15 @@ func (u *usageSimulation) forget(n *nodeUsage) {
 func (u *usageSimulation) setNode(node *corev1.Node) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if node.Labels[nodeLabel] != simulated {
+		r := u.real[node.Name]
+		if r == nil {
+			r = &realNode{}
+			u.real[node.Name] = r
+		}
+		r.labels, r.created = node.Labels, node.CreationTimestamp
+		return
+	}
 	n := u.node(node.Name)
 	n.known = true
 	n.uid = node.UID
@@ -253,6 +275,7 @@ func (u *usageSimulation) setNode(node *corev1.Node) {
 func (u *usageSimulation) removeNode(name string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	delete(u.real, name)
 	if n := u.nodes[name]; n != nil {
 		n.known = false
 		u.forget(n)
@@ -409,6 +432,9 @@ type usageOf struct {
 	created         metav1.Time
 	cpu, memory     float64
 	containers      []containerUsage
+	// The figures are the mean over window, up to at.
+	at     time.Time
+	window time.Duration
 }
 
 // nodesMatching returns the nodes with these labels, in order.
@@ -416,12 +442,20 @@ func (u *usageSimulation) nodesMatching(name string, selector labels.Selector) [
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	var all []usageOf
+	now := time.Now()
 	for _, n := range u.nodes {
 		if !n.known || name != "" && n.name != name || !selector.Matches(labels.Set(n.labels)) {
 			continue
 		}
 		cpu, memory := n.sum()
-		all = append(all, usageOf{name: n.name, labels: n.labels, created: n.created, cpu: cpu, memory: memory})
+		all = append(all, usageOf{name: n.name, labels: n.labels, created: n.created, cpu: cpu, memory: memory, at: now, window: usageWindow})
+	}
+	for nodeName, r := range u.real {
+		s := r.scraped[scrapeKey{}]
+		if s.window == 0 || name != "" && nodeName != name || !selector.Matches(labels.Set(r.labels)) {
+			continue
+		}
+		all = append(all, usageOf{name: nodeName, labels: r.labels, created: r.created, cpu: s.rate, memory: s.memory, at: s.at, window: s.window})
 	}
 	slices.SortFunc(all, func(a, b usageOf) int { return cmp.Compare(a.name, b.name) })
 	return all
@@ -433,13 +467,28 @@ func (u *usageSimulation) podsMatching(namespace, name string, selector labels.S
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	var all []usageOf
+	now := time.Now()
 	add := func(p *podUsage) {
-		n := u.nodes[p.node]
-		if len(p.containers) == 0 || n == nil || !n.known || !selector.Matches(labels.Set(p.labels)) {
+		if len(p.containers) == 0 || !selector.Matches(labels.Set(p.labels)) {
 			return
 		}
-		n.share()
-		all = append(all, usageOf{namespace: p.namespace, name: p.name, labels: p.labels, created: p.created, containers: slices.Clone(p.containers)})
+		o := usageOf{namespace: p.namespace, name: p.name, labels: p.labels, created: p.created, containers: slices.Clone(p.containers), at: now, window: usageWindow}
+		if r := u.real[p.node]; r != nil {
+			for i := range o.containers {
+				c := &o.containers[i]
+				s := r.scraped[scrapeKey{p.namespace, p.name, c.name}]
+				if s.window == 0 {
+					return // as metrics-server: all of them or none
+				}
+				c.cpu, c.memory, o.at, o.window = s.rate, s.memory, s.at, s.window
+			}
+		} else if n := u.nodes[p.node]; n != nil && n.known {
+			n.share()
+			copy(o.containers, p.containers)
+		} else {
+			return
+		}
+		all = append(all, o)
 	}
 	for ns, pods := range u.pods {
 		if namespace != "" && ns != namespace {
@@ -523,6 +572,7 @@ func (s nodeStore) Replace(list []any, _ string) error {
 		s.u.setNode(n)
 	}
 	s.u.mu.Lock()
+	maps.DeleteFunc(s.u.real, func(name string, _ *realNode) bool { return !there[name] })
 	for name, n := range s.u.nodes {
 		if n.known && !there[name] {
 			n.known = false
