@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,11 +75,14 @@ type reach struct {
 	// isDirect is what was found when the direct way was probed.
 	isDirect, probing bool
 	probed            time.Time
-	turn              map[string]int // of the round robin among simulated pods
+	// noEndpoints is when the API server last knew no Endpoints of a Service
+	// that has endpoints.
+	noEndpoints map[string]time.Time
+	turn        map[string]int // of the round robin
 }
 
 func newReach(o *Observer, mode string, policy func(string) string) *reach {
-	r := &reach{observer: o, mode: mode, policy: policy, turn: map[string]int{}}
+	r := &reach{observer: o, mode: mode, policy: policy, noEndpoints: map[string]time.Time{}, turn: map[string]int{}}
 	r.direct = &http.Transport{DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Second, DisableKeepAlives: true}
 	return r
 }
@@ -152,7 +156,26 @@ func (r *reach) roundTrip(request *http.Request, b backend) (*http.Response, err
 	if conn == nil {
 		return nil, ErrUnreachable
 	}
-	return r.proxy(request, conn, b.service, port.Port)
+	// The API server goes by Endpoints, the older kind of object, which knows
+	// nothing of slices that are ours, and for which some clusters have no
+	// controller any more. The pods can be reached all the same.
+	_, ours := s.Selector[eno.NothingLabel]
+	r.mu.Lock()
+	pods := ours || time.Since(r.noEndpoints[b.service]) < directMemory
+	r.mu.Unlock()
+	if !pods {
+		response, err := r.proxy(request, conn, fmt.Sprintf("services/%s:%d", b.service, port.Port))
+		if !errors.Is(err, errNoEndpoints) {
+			return response, err
+		}
+		r.mu.Lock()
+		r.noEndpoints[b.service] = time.Now()
+		r.mu.Unlock()
+		if request.Body != nil && request.Body != http.NoBody {
+			return nil, err // what was sent cannot be sent again
+		}
+	}
+	return r.proxy(request, conn, fmt.Sprintf("pods/%s:%s", r.choose(b, ready).Pod, port.Target))
 }
 
 // reachable says whether the cluster's Service addresses lead into the cluster
@@ -204,9 +227,10 @@ func (c *Conn) servesItself(ctx context.Context) bool {
 	return true
 }
 
-// proxy sends a request through the API server.
-func (r *reach) proxy(request *http.Request, conn *Conn, service string, port int32) (*http.Response, error) {
-	prefix := fmt.Sprintf("api/v1/namespaces/%s/services/%s:%d/proxy", r.observer.Namespace, service, port)
+// proxy sends a request through the API server to services/NAME:PORT or
+// pods/NAME:PORT.
+func (r *reach) proxy(request *http.Request, conn *Conn, to string) (*http.Response, error) {
+	prefix := fmt.Sprintf("api/v1/namespaces/%s/%s/proxy", r.observer.Namespace, to)
 	target, err := url.Parse(conn.base + prefix)
 	if err != nil {
 		return nil, err
@@ -253,14 +277,14 @@ func apiRefusal(response *http.Response) (*http.Response, error) {
 	if err == nil && json.Unmarshal(head, &status) == nil && status.Kind == "Status" && status.APIVersion == "v1" {
 		_ = response.Body.Close()
 		switch m := status.Message; {
-		case strings.Contains(m, "no endpoints available"):
+		case strings.Contains(m, "no endpoints available"), status.Reason == metav1.StatusReasonNotFound:
 			return nil, errNoEndpoints
 		case strings.Contains(m, "connection refused"):
 			return nil, errRefused
 		case strings.Contains(m, "timeout"), strings.Contains(m, "deadline"), response.StatusCode == http.StatusGatewayTimeout:
 			return nil, errTimeout
 		case response.StatusCode == http.StatusForbidden:
-			return nil, errors.New("the cluster does not allow services/proxy")
+			return nil, errors.New("the cluster does not allow requests through its API server")
 		}
 		return nil, fmt.Errorf("status %d from the API server", response.StatusCode)
 	}
@@ -295,24 +319,27 @@ func (r *reach) simulated(e Endpoint) bool {
 	return node != nil && node.Labels[simulatedLabel] == simulatedNode
 }
 
-// simulate answers in the place of simulated pods, as the program in a real
-// one does; which of them follows the Service's policy.
-func (r *reach) simulate(request *http.Request, b backend, ready []Endpoint) *http.Response {
-	n := 0
+// choose picks an endpoint by the Service's policy.
+func (r *reach) choose(b backend, ready []Endpoint) Endpoint {
 	switch r.policy(b.service) {
 	case "random":
-		n = rand.IntN(len(ready))
+		return ready[rand.IntN(len(ready))]
 	case "sticky":
 		h := fnv.New32a()
 		_, _ = io.WriteString(h, b.client)
-		n = int(h.Sum32() % uint32(len(ready)))
-	default:
-		r.mu.Lock()
-		n = r.turn[b.service] % len(ready)
-		r.turn[b.service] = n + 1
-		r.mu.Unlock()
+		return ready[int(h.Sum32()%uint32(len(ready)))]
 	}
-	name := ready[n].Pod
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.turn[b.service] % len(ready)
+	r.turn[b.service] = n + 1
+	return ready[n]
+}
+
+// simulate answers in the place of simulated pods, as the program in a real
+// one does; which of them follows the Service's policy.
+func (r *reach) simulate(request *http.Request, b backend, ready []Endpoint) *http.Response {
+	name := r.choose(b, ready).Pod
 	node := ""
 	if pod := r.observer.Pod(r.observer.Namespace, name); pod != nil {
 		node = pod.Node
@@ -399,14 +426,13 @@ func readAnswer(response *http.Response, err error) (string, error) {
 // request is music and no problem.
 func (p *Publisher) tellAnswer(service mapping.Object, latency time.Duration, pod string, err error) error {
 	now := p.observer.Now()
-	ts := []mapping.Transition{{Time: now, Object: service, Field: mapping.FieldLatency, New: decimal(latency.Seconds())}}
 	if err != nil {
-		ts = append(ts, mapping.Transition{Time: now, Object: service, Field: mapping.FieldMissed, New: why(err)})
-	} else {
-		ts = append(ts, mapping.Transition{Time: now, Object: service, Field: mapping.FieldServed, New: pod})
+		p.observer.Tell(mapping.Transition{Time: now, Object: service, Field: mapping.FieldMissed, New: why(err)})
+		return nil
 	}
-	if ts[0].New == "" { // there was no exchange whose time could be told
-		ts = ts[1:]
+	ts := []mapping.Transition{{Time: now, Object: service, Field: mapping.FieldServed, New: pod}}
+	if d := decimal(latency.Seconds()); d != "" {
+		ts = slices.Insert(ts, 0, mapping.Transition{Time: now, Object: service, Field: mapping.FieldLatency, New: d})
 	}
 	p.observer.Tell(ts...)
 	return nil
@@ -441,10 +467,12 @@ func (p *Publisher) requestIngress(ctx context.Context, a mapping.Action) error 
 	own := classOf(ingress) == eno.IngressClass
 	address, err := ingressAddress(ingress)
 	if own {
-		if address = p.router.address(); address == "" {
-			return fmt.Errorf("ingress %q is served by this program, which was started without --ingress", a.Object.Name)
+		if address, err = p.router.address(), nil; address == "" {
+			err = fmt.Errorf("ingress %q is served by this program, which was started without --ingress", a.Object.Name)
 		}
-	} else if err != nil {
+	}
+	if err != nil {
+		o.Tell(mapping.Transition{Time: o.Now(), Object: object, Field: mapping.FieldMissed, New: "no controller"})
 		return err
 	}
 	host := ""
@@ -469,6 +497,10 @@ func (p *Publisher) requestIngress(ctx context.Context, a mapping.Action) error 
 	}
 	rule, to := match([]*networkingv1.Ingress{ingress}, host, path)
 	now := o.Now()
+	if response == nil {
+		o.Tell(mapping.Transition{Time: now, Object: object, Field: mapping.FieldMissed, New: why(err)})
+		return nil
+	}
 	if rule == nil {
 		o.Tell(mapping.Transition{Time: now, Object: object, Field: mapping.FieldNotFound, New: path})
 		return nil
