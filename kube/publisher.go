@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/k8s-synth/k8s-synth/kube/eno"
@@ -695,7 +696,12 @@ func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, cou
 			return fmt.Errorf("topology %d: %w", t.Generation, err)
 		}
 		force := true
-		cm, err = configMaps.Patch(callCtx, eno.ConfigMapName, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
+		// The client would wait in silence as long as an API that throttles asks
+		// it to; the newest topology would wait with it, and nothing be told.
+		cm = &corev1.ConfigMap{}
+		err = conn.core.RESTClient().Patch(types.ApplyPatchType).Namespace(object.Namespace).Resource("configmaps").Name(object.Name).
+			VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager, Force: &force}, scheme.ParameterCodec).
+			Body(body).MaxRetries(0).Do(callCtx).Into(cm)
 	}
 	switch {
 	case err == nil:
@@ -709,6 +715,8 @@ func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, cou
 		delete(p.writing, hash)
 		p.mu.Unlock()
 		return fmt.Errorf("publishing the topology: %w", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("publishing the topology: no answer within %v: %w", callTimeout, context.DeadlineExceeded)
 	default: // it may have been written, and the answer lost
 		return fmt.Errorf("publishing the topology: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/k8s-synth/k8s-synth/kube/eno"
 	"github.com/k8s-synth/k8s-synth/mapping"
@@ -424,10 +425,14 @@ func (p *Publisher) setPod(ctx context.Context, conn *Conn, object mapping.Objec
 			}
 		}
 		if len(patch) > 2 {
-			_, err := pods.Patch(ctx, object.Name, types.JSONPatchType, patch.bytes(), metav1.PatchOptions{FieldManager: FieldManager})
+			err := conn.core.RESTClient().Patch(types.JSONPatchType).Namespace(object.Namespace).Resource("pods").Name(object.Name).
+				VersionedParams(&metav1.PatchOptions{FieldManager: FieldManager}, scheme.ParameterCodec).
+				Body(patch.bytes()).MaxRetries(0).Do(ctx).Error()
 			switch {
 			case apierrors.IsNotFound(err):
 				return nil, errGone
+			case errors.Is(err, context.DeadlineExceeded):
+				return nil, fmt.Errorf("pod %q: no answer within %v", object.Name, callTimeout)
 			case apierrors.IsInvalid(err) && attempt < 2, apierrors.IsConflict(err) && attempt < 2:
 				// Another hand took away what was there: it is read again.
 				facts = nil
