@@ -115,7 +115,7 @@ func TestRunnerGivesTheContainersEnvironment(t *testing.T) {
 		t.Errorf("container %+v", last.ContainerStatuses)
 	}
 	env := strings.Split(readIn(p, "env"), "\n")
-	for _, want := range []string{"SYNTHESIS_UUID=s 1", "KUBECONFIG=/k", "PATH=/synth:" + os.Getenv("PATH")} {
+	for _, want := range []string{"SYNTHESIS_UUID=s 1", "KUBECONFIG=/k", "PATH=/synth:" + os.Getenv("PATH"), "GOGC=off", "GOMEMLIMIT=256MiB"} {
 		if !slices.Contains(env, want) {
 			t.Errorf("environment %q has no %q", env, want)
 		}
