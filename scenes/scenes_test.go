@@ -354,7 +354,7 @@ func TestStore(t *testing.T) {
 	for _, e := range list {
 		got = append(got, fmt.Sprintf("%s %v %v", e.Name, e.Hides, e.Err != nil))
 	}
-	if want := "broken false true,default true false,mine false false"; strings.Join(got, ",") != want {
+	if want := "broken false true,cluster false false,default true false,mine false false"; strings.Join(got, ",") != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
 	scripts, err := s.Scripts()
@@ -371,7 +371,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("by path: %v, %v", m, err)
 	}
 	_, err = s.Open("defualt")
-	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "broken, default, mine") || !strings.Contains(err.Error(), `did you mean "default"`) {
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "broken, cluster, default, mine") || !strings.Contains(err.Error(), `did you mean "default"`) {
 		t.Errorf("got %v", err)
 	}
 	if _, err = s.Open("broken"); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "broken.yaml")+":3:1: ") || !strings.Contains(err.Error(), `did you mean "latency"`) {

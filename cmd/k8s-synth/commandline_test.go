@@ -163,7 +163,7 @@ func TestCommandLineMistakes(t *testing.T) {
 		{"play --nodes -1", 2, "--nodes is 0 … 250"},
 		{"play --heartbeat 0s", 2, "--heartbeat is at least 50ms"},
 		{"play --listen-only", 2, "--context or --kubeconfig"},
-		{"play --scene nope", 1, `no scene "nope"; there are default`},
+		{"play --scene nope", 1, `no scene "nope"; there are cluster, default`},
 		{"play --scene ./nope.yaml", 1, "nope.yaml"},
 		{"render", 2, "1 arg"},
 		{"render default", 2, "-o names the WAV file"},
