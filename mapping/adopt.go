@@ -302,13 +302,12 @@ func (a *adoption) play(source string) {
 	old := r.patch
 	rewired := !slices.Equal(old.Cables, a.patch.Cables) ||
 		!slices.EqualFunc(old.Modules, a.patch.Modules, func(x, y instrument.Module) bool { return x.ID == y.ID })
+	came := maps.Clone(r.came)
 	maps.Copy(r.came, a.came)
 	if rewired {
 		if err := r.Load(a.patch); err != nil {
 			// Nothing of it can be played.
-			for at := range a.came {
-				delete(r.came, at) // the engine tells again
-			}
+			r.came = came
 			a.changed, a.refused = nil, append(a.refused, err)
 			r.dirty = true
 			return

@@ -244,6 +244,25 @@ func TestAdoptRefuses(t *testing.T) {
 			}
 		})
 	}
+	t.Run("more than can be played", func(t *testing.T) {
+		r := editRig(t)
+		r.turn("/deployment/web/replicas_cv", 2)
+		r.run(0.1)
+		r.Topology()
+		edited, changed, refused := r.edit(func(t *Topology) {
+			for i := range 300 {
+				t.Modules[instrument.ModuleID(fmt.Sprintf("service/s%d", i))] = TopologyModule{}
+			}
+			t.Modules["deployment/web"]["replicas"] = 7.0
+		})
+		if len(changed) > 0 || len(refused) != 1 {
+			t.Errorf("changed %v, refused %v", changed, refused)
+		}
+		r.wantWish(5)
+		if tp, again := r.Topology(); !again || len(tp.Modules) == len(edited.Modules) {
+			t.Error("nobody tells the cluster how it is instead")
+		}
+	})
 	t.Run("what is no topology", func(t *testing.T) {
 		r := editRig(t)
 		was := r.wanted()
@@ -306,7 +325,7 @@ func TestAdoptMeansOnlyTheEdit(t *testing.T) {
 // refused the patch asks for exactly that afterwards, and for nothing new; and
 // it stays valid in any case.
 func TestAdoptAnyEdit(t *testing.T) {
-	n := 60
+	n := 30
 	if testing.Short() {
 		n = 15
 	}

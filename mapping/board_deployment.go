@@ -213,7 +213,7 @@ func (b *Board) seat(d *deploymentState, p *podState) {
 	for s, old := range d.pods {
 		// It is on its way out, and has said so.
 		if old != nil && old.evicted && old.deleting && old.replica == p.replica {
-			old.slot = -1
+			old.slot, old.relieved = -1, true
 			b.heard--
 			sit(s)
 			return

@@ -24,6 +24,9 @@ type podState struct {
 	ready    bool
 	deleting bool
 	evicted  bool // it has to go because of its node
+	// Relieved tells that its successor has its seat already: the end of the
+	// one is not to cut the voice of the other.
+	relieved bool
 	// Asked tells of a bare pod that the patch let it go, or changed it, since
 	// it came: its end is no surprise.
 	asked    bool
@@ -243,7 +246,7 @@ func (b *Board) applyPod(t Transition, frame int64) {
 	if fresh {
 		b.space.showPods(b, frame)
 	}
-	if g != instrument.NoGesture && !t.Quiet {
+	if g != instrument.NoGesture && !t.Quiet && !p.relieved {
 		// Of one that is dead already, what is learnt of its end is struck
 		// where it was.
 		b.gesture(g, frame, func(f int64) { b.strike(d, p.last, p, g, f) })
@@ -401,7 +404,7 @@ func (b *Board) podGone(key string, p *podState, quiet bool, frame int64) {
 	b.space.showPods(b, frame)
 	b.touched = true
 	// One that goes without having been asked to was killed.
-	if !quiet && !p.deleting && p.alive() && b.missed(d, p) {
+	if !quiet && !p.deleting && !p.relieved && p.alive() && b.missed(d, p) {
 		g := instrument.GestureFailed
 		b.gesture(g, frame, func(f int64) { b.strike(d, p.last, p, g, f) })
 	}

@@ -5,7 +5,10 @@
 // opens no socket and no port, and nothing here knows client-go.
 //
 // A Rack is the control side of one Engine: it owns the patch, takes changes
-// by address, brings transitions home through a Board, and says which
-// Topology the cluster should hold. It belongs to one goroutine, live or
-// offline, so that a take sounds as it did when it was played.
+// by address, brings transitions home through a Board, and says what the
+// cluster should hold: as a Topology what its objects are made from, as
+// Settings what moves as fast as a hand, as Actions what is done but once.
+// What another hand does to the same things comes back as an Edit, or as the
+// state of an object, and the patch follows. It belongs to one goroutine, live
+// or offline, so that a take sounds as it did when it was played.
 package mapping

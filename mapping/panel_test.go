@@ -577,8 +577,19 @@ func TestVoiceWalks(t *testing.T) {
 			r.pod("web-9", FieldNode, "stage-2")
 			// Between its old place and its new one it is somewhere on the way.
 			r.pod("web-9", FieldPhase, "Running", FieldReady, "true")
+			clear(r.hits)
+			if name != "evicted by the kubelet" {
+				// The container's own end comes last; it is not its successor's.
+				r.pod("web-2", FieldPhase, "Failed")
+			}
 			r.pod("web-2", FieldExists, "")
 			r.run(0.1)
+			if n := len(r.hits["event2"]); n > 2 {
+				t.Errorf("its successor was struck %d times, want for its node and as it turns ready", n)
+			}
+			if g := instrument.GestureAt(float32(r.volts("/pod/p2/kind"))); g != instrument.GestureReady {
+				t.Errorf("its successor was last struck as %s", g)
+			}
 			if v := r.channel(1)["node"]; v < 3.9 {
 				t.Errorf("its successor stands at %.2f V, want 4 V", v)
 			}

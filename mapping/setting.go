@@ -244,6 +244,10 @@ func (s *settings) wantNode(m *instrument.Module, l *nodeLink, frame int64) {
 	r := s.rack
 	name := nodeOf(m)
 	if l.node != name {
+		if l.node != "" {
+			// What was asked of one node was not asked of another.
+			l.cordon.explicit, l.capacity.explicit = false, false
+		}
 		l.node = name
 		l.cordon.seen, l.capacity.seen = false, false
 	}
@@ -278,7 +282,7 @@ func (s *settings) reflect(m *mirror, id instrument.ModuleID, node, cluster, wis
 	switch {
 	case !m.seen:
 		m.seen, m.cluster, m.said, m.echoes = true, cluster, cluster, m.echoes[:0]
-		if held := m.param == SetCordon && wish == "true"; !m.explicit && !held || r.mode == ListenOnly {
+		if held := m.param == SetCordon && r.high(id, "cordon_gate"); !m.explicit && !held || r.mode == ListenOnly {
 			explicit := m.explicit
 			follow()
 			m.explicit = explicit

@@ -323,6 +323,24 @@ func TestNodeSettings(t *testing.T) {
 		r.turn("/node/stage-1/cordon_gate", 0)
 		r.wantSets("the gate falls", "stage-1 cordon=false")
 	})
+	t.Run("the panel is aimed at another node", func(t *testing.T) {
+		r := nodeRig(t, map[string]float64{"cordon": 1, "capacity": 2000})
+		r.quietly(func() {
+			r.node("false", "4000")
+			r.say(KindNode, "stage-2", FieldExists, "true")
+			r.say(KindNode, "stage-2", FieldCordoned, "false")
+			r.say(KindNode, "stage-2", FieldCapacity, "9000")
+		})
+		r.run(0.1)
+		r.sets = nil
+		r.turnWord("/node/stage-1/node", "stage-2")
+		r.wantSets("aimed")
+		if c, k := r.value("/node/stage-1/cordon"), r.value("/node/stage-1/capacity"); c != 0 || k != 9000 {
+			t.Errorf("cordon stands at %g, capacity at %g", c, k)
+		}
+		r.turn("/node/stage-1/capacity", 8000)
+		r.wantSets("turned", "stage-2 capacity=8000")
+	})
 	t.Run("a node that comes back", func(t *testing.T) {
 		r := nodeRig(t, nil)
 		r.quietly(func() { r.node("false", "4000") })
