@@ -59,18 +59,28 @@ func TestMain(m *testing.M) {
 
 // TestRealNode plays a patch on a real node: kubelet, containerd, runc, the
 // CNI bridge and kube-proxy, with the embedded control plane and Eno.
-func TestRealNode(t *testing.T) {
+func TestRealNode(t *testing.T) { enclosed(t, prove) }
+
+// TestInstalled applies the installation as a user does, and lets the
+// instrument play in the cluster that it is installed in.
+func TestInstalled(t *testing.T) { enclosed(t, proveInstalled) }
+
+// enclosed runs a proof inside of an enclosure, where the machine allows one.
+func enclosed(t *testing.T, proof func(*testing.T)) {
 	if os.Getenv(wanted) == "" {
 		t.Skipf("real containers are proven with %s=1, as root, in a minute", wanted)
 	}
 	if Enclosed() {
-		prove(t)
+		proof(t)
 		return
 	}
 	if err := Check(); err != nil {
 		t.Skipf("skipped: %v", err)
 	}
-	programs := buildPrograms(t)
+	programs, err := buildPrograms()
+	if err != nil {
+		t.Fatal(err)
+	}
 	// Not t.TempDir: its name is too long for a socket below it.
 	dir, err := os.MkdirTemp("", "rn")
 	if err != nil {
@@ -85,7 +95,7 @@ func TestRealNode(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
-	err = Enclose(ctx, dir, []string{"-test.run=^TestRealNode$", "-test.v", "-test.timeout=7m"}, func(c *exec.Cmd) {
+	err = Enclose(ctx, dir, []string{"-test.run=^" + t.Name() + "$", "-test.v", "-test.timeout=7m"}, func(c *exec.Cmd) {
 		c.Env = append(c.Env, programsDir+"="+programs)
 		c.Stdout, c.Stderr = &out, &out
 	})
@@ -93,7 +103,7 @@ func TestRealNode(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if ctx.Err() == nil && !strings.Contains(out.String(), "--- PASS: TestRealNode") {
+	if ctx.Err() == nil && !strings.Contains(out.String(), "--- PASS: "+t.Name()) {
 		t.Error("the test inside did not say that it passed")
 	}
 	// Nothing is left on the machine: no interface, mount, rule, process or
@@ -147,8 +157,7 @@ func leftovers(t *testing.T) map[string][]string {
 
 // buildPrograms builds what runs into a directory that is kept, because linking
 // it takes longer than the proof.
-func buildPrograms(t *testing.T) string {
-	t.Helper()
+var buildPrograms = sync.OnceValues(func() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		cache = os.TempDir()
@@ -158,44 +167,43 @@ func buildPrograms(t *testing.T) string {
 	// node would tell a strange one.
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes").Output()
 	if err != nil {
-		t.Fatalf("go list: %v", err)
+		return "", fmt.Errorf("go list: %w", err)
 	}
 	version := "-X k8s.io/component-base/version.gitVersion=" + strings.TrimSpace(string(out))
-	build := func(cgo, to string, packages ...string) {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Join(dir, to), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		args := append([]string{"build", "-buildvcs=false", "-ldflags=-s -w " + version, "-o", filepath.Join(dir, to) + "/"}, packages...)
-		c := exec.CommandContext(t.Context(), "go", args...)
-		c.Env = append(os.Environ(), "CGO_ENABLED="+cgo)
-		began := time.Now()
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("go build %s: %v\n%s", strings.Join(packages, " "), err, out)
-		}
-		if d := time.Since(began); d > 5*time.Second {
-			t.Logf("built %s in %v", strings.Join(packages, " "), d.Round(time.Second))
-		}
-	}
 	const module = "github.com/k8s-synth/k8s-synth/cmd/"
 	const controller, reconciler = "github.com/Azure/eno/cmd/eno-controller", "github.com/Azure/eno/cmd/eno-reconciler"
-	build("1", "", "k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes/cmd/kube-proxy", module+"k8s-synth-cluster", module+"k8s-synth-kube", controller, reconciler)
-	build("0", "static", module+"k8s-synth-voice", module+"topology-synthesizer", controller, reconciler)
-	for _, name := range []string{"pause", "voice", "eno", "topology-synthesizer"} {
-		s, err := images.Find(name)
-		if err != nil {
-			t.Fatal(err)
+	for _, b := range []struct {
+		to       string
+		cgo      string
+		flags    []string
+		packages []string
+	}{
+		{"", "1", []string{"-ldflags=-s -w " + version}, []string{"k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes/cmd/kube-proxy", "k8s.io/kubernetes/cmd/kubectl", module + "k8s-synth-cluster", module + "k8s-synth-kube", controller, reconciler}},
+		// As .ci/images builds them.
+		{"static", "0", []string{"-trimpath", "-ldflags=-s -w"}, []string{module + "k8s-synth-voice", module + "topology-synthesizer", module + "k8s-synth-kube", controller, reconciler}},
+		{"static", "1", []string{"-trimpath", "-tags=netgo,osusergo", `-ldflags=-s -w -linkmode external -extldflags "-static"`}, []string{module + "k8s-synth"}},
+	} {
+		to := filepath.Join(dir, b.to)
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return "", err
 		}
-		image, err := s.Build(filepath.Join(dir, "static"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := images.Write(filepath.Join(dir, "images", name+".tar"), image, images.Reference(name)); err != nil {
-			t.Fatal(err)
+		c := exec.Command("go", slices.Concat([]string{"build", "-buildvcs=false", "-o", to + "/"}, b.flags, b.packages)...)
+		c.Env = append(os.Environ(), "CGO_ENABLED="+b.cgo)
+		if out, err := c.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build %s: %w\n%s", strings.Join(b.packages, " "), err, out)
 		}
 	}
-	return dir
-}
+	for _, s := range images.Specs {
+		image, err := s.Build(filepath.Join(dir, "static"))
+		if err != nil {
+			return "", err
+		}
+		if err := images.Write(filepath.Join(dir, "images", s.Name+".tar"), image, images.Reference(s.Name)); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+})
 
 // program is a process that speaks the stream.
 type program struct {
@@ -295,60 +303,69 @@ func (p *program) count() int {
 	return len(p.transitions)
 }
 
-// prove runs inside of the enclosure.
-func prove(t *testing.T) {
+// stage is a cluster with one real node.
+type stage struct {
+	dir, bin   string
+	kubeconfig string
+	client     kubernetes.Interface
+	control    *program
+	node       *Node
+	step       func(format string, args ...any)
+}
+
+// setUp starts the control plane and the node.
+func setUp(t *testing.T) *stage {
 	began := time.Now()
-	step := func(format string, args ...any) {
+	s := &stage{dir: os.Getenv(inside), bin: os.Getenv(programsDir)}
+	s.step = func(format string, args ...any) {
 		t.Helper()
 		t.Logf("%6.1f s  %s", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}
 	ctx := t.Context()
-	dir, bin := os.Getenv(inside), os.Getenv(programsDir)
-
-	state := paths.State{Dir: filepath.Join(dir, "cluster")}
-	control := start(t, dir, filepath.Join(bin, "k8s-synth-cluster"), "--stream", "--ephemeral", "--state-dir="+state.Dir, "--nodes=0", "--real-node="+Address, "--bin="+bin)
+	state := paths.State{Dir: filepath.Join(s.dir, "cluster")}
+	s.kubeconfig = state.Kubeconfig()
+	s.control = start(t, s.dir, filepath.Join(s.bin, "k8s-synth-cluster"), "--stream", "--ephemeral", "--state-dir="+state.Dir, "--nodes=0", "--real-node="+Address, "--bin="+s.bin)
 	eventually(t, "the control plane is ready", func() error {
-		if _, ok := control.heard(0, func(x mapping.Transition) bool { return x.New == mapping.BootReady }); !ok {
+		if _, ok := s.control.heard(0, func(x mapping.Transition) bool { return x.New == mapping.BootReady }); !ok {
 			return errors.New("not yet")
 		}
 		return nil
 	})
-	step("the embedded control plane is ready, without a simulated node")
-	config, err := clientcmd.BuildConfigFromFlags("", state.Kubeconfig())
+	s.step("the embedded control plane is ready, without a simulated node")
+	config, err := clientcmd.BuildConfigFromFlags("", s.kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
 	config.QPS = -1
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
+	if s.client, err = kubernetes.NewForConfig(config); err != nil {
 		t.Fatal(err)
 	}
 
 	var tars []string
-	for _, name := range []string{"pause", "voice", "eno", "topology-synthesizer"} {
-		tars = append(tars, filepath.Join(bin, "images", name+".tar"))
+	for _, name := range images.Names() {
+		tars = append(tars, filepath.Join(s.bin, "images", name+".tar"))
 	}
 	nodeCtx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	node, err := Start(nodeCtx, Config{
-		Dir: dir, Kubelet: filepath.Join(bin, "kubelet"), Proxy: filepath.Join(bin, "kube-proxy"),
-		Kubeconfig: state.Kubeconfig(), Name: nodeName, Labels: []string{"k8s-synth.io/node=real"}, Images: tars,
+	s.node, err = Start(nodeCtx, Config{
+		Dir: s.dir, Kubelet: filepath.Join(s.bin, "kubelet"), Proxy: filepath.Join(s.bin, "kube-proxy"),
+		Kubeconfig: s.kubeconfig, Name: nodeName, Labels: []string{"k8s-synth.io/node=real"}, Images: tars,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(node.Log(8000))
+			t.Log(s.node.Log(8000))
 		}
-		node.Stop()
+		s.node.Stop()
 	})
+	var n *corev1.Node
 	eventually(t, "the node is ready", func() error {
-		if err := node.Err(); err != nil {
+		if err := s.node.Err(); err != nil {
 			t.Fatal(err)
 		}
-		n, err := client.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
-		if err != nil {
+		if n, err = s.client.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{}); err != nil {
 			return err
 		}
 		for _, c := range n.Status.Conditions {
@@ -358,16 +375,19 @@ func prove(t *testing.T) {
 		}
 		return fmt.Errorf("%+v", n.Status.Conditions)
 	})
-	n, err := client.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	step("the node is ready: kubelet %s, %s, %s", n.Status.NodeInfo.KubeletVersion, n.Status.NodeInfo.ContainerRuntimeVersion, n.Status.NodeInfo.OSImage)
+	s.step("the node is ready: kubelet %s, %s, %s", n.Status.NodeInfo.KubeletVersion, n.Status.NodeInfo.ContainerRuntimeVersion, n.Status.NodeInfo.OSImage)
+	return s
+}
+
+// prove runs inside of the enclosure.
+func prove(t *testing.T) {
+	s := setUp(t)
+	ctx, client, step := t.Context(), s.client, s.step
 
 	// Eno's pods are looked at as they pass: they are gone when they are done.
 	syntheses := watchSyntheses(t, client)
 
-	observer := start(t, dir, filepath.Join(bin, "k8s-synth-kube"), "--kubeconfig="+state.Kubeconfig(), "--namespace="+namespace)
+	observer := start(t, s.dir, filepath.Join(s.bin, "k8s-synth-kube"), "--kubeconfig="+s.kubeconfig, "--namespace="+namespace)
 	observer.send(mapping.Message{Hello: &mapping.Hello{Version: mapping.StreamVersion, Program: "test"}})
 	published := time.Now()
 	observer.send(mapping.Message{Topology: topology(1, 3, true)})
