@@ -41,6 +41,9 @@ const (
 	// the connection stays open.
 	probeEvery = 250 * time.Millisecond
 	silence    = 900 * time.Millisecond
+	// throttleGap is after how long without a refusal an API is no longer
+	// throttled.
+	throttleGap = 5 * time.Second
 	// A lost API is asked for again after reconnectMin, then ever less often:
 	// up to reconnectSoon in the first minute, which is when a control plane
 	// that starts again comes back, and up to reconnectMax after.
@@ -113,9 +116,12 @@ type Observer struct {
 	// onTopology hears every state of the topology's ConfigMap at once, whole;
 	// nil says that there is none. A relist tells what is already known again.
 	onTopology func(*corev1.ConfigMap)
-	// throttled is when the player was last told that the API is throttled. It
-	// belongs to the goroutine of Run.
-	throttled time.Time
+	// throttle is since when the API asks to come back later. It belongs to the
+	// goroutine of Run.
+	throttle struct {
+		since, last time.Time
+		told        bool
+	}
 
 	mu      sync.Mutex
 	latency float64
@@ -247,6 +253,26 @@ func (o *Observer) session(ctx context.Context, conn *Conn, mark [sha256.Size]by
 	wg.Wait()
 }
 
+// noteThrottle tells the player, once, where the API asks to come back later
+// for a while. One that starts does so for a moment.
+func (o *Observer) noteThrottle(again bool) {
+	now, t := time.Now(), &o.throttle
+	if !again {
+		if now.Sub(t.last) > throttleGap {
+			t.since, t.told = time.Time{}, false
+		}
+		return
+	}
+	t.last = now
+	if t.since.IsZero() {
+		t.since = now
+	}
+	if !t.told && now.Sub(t.since) > o.patience.failing {
+		t.told = true
+		o.Problem(mapping.KindAPIServer, "the API has too much to do and asks to come back later (429): what it tells comes late")
+	}
+}
+
 // housekeeping does what no event of the cluster sets off.
 func (o *Observer) housekeeping(ctx context.Context) {
 	ticker := time.NewTicker(calendarEvery)
@@ -324,10 +350,7 @@ func (o *Observer) attend(ctx context.Context, conn *Conn, mark [sha256.Size]byt
 			if quiet := conn.pulse.quiet(); quiet > silence {
 				return fmt.Sprintf("no sign of life for %v", quiet.Round(time.Millisecond))
 			}
-			if conn.pulse.throttled.Swap(false) && (o.throttled.IsZero() || time.Since(o.throttled) > time.Minute) {
-				o.throttled = time.Now()
-				o.Problem(mapping.KindAPIServer, "the API has too much to do and asks to come back later (429): what it tells comes late")
-			}
+			o.noteThrottle(conn.pulse.throttled.Swap(false))
 			if ticks++; ticks%4 == 0 && o.Source.print() != mark {
 				return "the kubeconfig changed"
 			}
