@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -235,20 +236,14 @@ func TestEndToEndCluster(t *testing.T) {
 		})
 		s.answers(10*time.Second, "/job/swell/progress", "10")
 	})
-	step("real requests: nobody answers in simulated pods, and that is told", func() {
+	step("requests for real, to a Service with endpoints and to one without", func() {
 		s.oscsend("/apiserver/api/mode", "s", "real")
 		s.answers(5*time.Second, "/service/web/live", "10")
-		s.oscsend("/service/api/request", "f", "10")
-		time.Sleep(200 * time.Millisecond)
-		s.oscsend("/service/api/request", "f", "0")
-		s.poll(10*time.Second, "a miss in the take", func(context.Context) error {
-			text, err := os.ReadFile(s.take)
-			if err == nil && !strings.Contains(string(text), `"field":"missed"`) {
-				err = fmt.Errorf("it has none yet")
-			}
-			return err
-		})
+		time.Sleep(2 * time.Second) // two beats
+		s.oscsend("/ingress/front/path", "f", "1")
+		time.Sleep(2 * time.Second)
 		s.oscsend("/apiserver/api/mode", "s", "simulated")
+		s.answers(5*time.Second, "/service/web/live", "0")
 	})
 	step("without power nothing runs, and with it all is as it was", func() {
 		s.oscsend("/namespace/stage/power", "s", "off")
@@ -268,6 +263,17 @@ func TestEndToEndCluster(t *testing.T) {
 		t.Errorf("engine: %+v", last.Engine)
 	}
 	s.end(20 * time.Second)
+	take, err := os.ReadFile(s.take)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range [][]string{{`"kind":"ingress"`, `"field":"route","new":"/"`}, {`"kind":"service"`, `"name":"web"`, `"field":"served","new":"web-`}, {`"kind":"service"`, `"name":"api"`, `"field":"missed"`}} {
+		if !slices.ContainsFunc(strings.Split(string(take), "\n"), func(line string) bool {
+			return !slices.ContainsFunc(want, func(w string) bool { return !strings.Contains(line, w) })
+		}) {
+			t.Errorf("the take has no line with %q", want)
+		}
+	}
 	w, err := hardware.ReadWAV(s.wav)
 	if err != nil {
 		t.Fatal(err)
