@@ -343,6 +343,8 @@ printf '{"apiVersion":"config.kubernetes.io/v1","kind":"ResourceList","items":[{
 		if len(children) != 2 {
 			t.Errorf("children %v, want Eno's two", children)
 		}
+		// What a player has made of a node is kept.
+		(&stage{scene: s, t: t}).patchNode("stage-1", `{"status":{"capacity":{"cpu":"3"},"allocatable":{"cpu":"3"}}}`, "status")
 		acknowledged := ""
 		for i := range 50 { // the last of these is acknowledged just before
 			acknowledged = strconv.Itoa(i)
@@ -365,6 +367,9 @@ printf '{"apiVersion":"config.kubernetes.io/v1","kind":"ResourceList","items":[{
 		s.process = p
 		if _, err := s.client.CoreV1().ConfigMaps("default").Get(t.Context(), "written-"+acknowledged, metav1.GetOptions{}); err != nil {
 			t.Errorf("an acknowledged write is lost: %v", err)
+		}
+		if n := (&stage{scene: s, t: t}).node("stage-1"); n.Status.Allocatable.Cpu().String() != "3" {
+			t.Errorf("stage-1 has %v of CPU after the second boot, want 3 as it was set", n.Status.Allocatable.Cpu())
 		}
 		d, err := s.client.AppsV1().Deployments("default").Get(t.Context(), "web", metav1.GetOptions{})
 		if err != nil || d.Status.ReadyReplicas != 3 {

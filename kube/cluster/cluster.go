@@ -288,6 +288,9 @@ func (c *Cluster) boot(ctx context.Context) error {
 	if err != nil {
 		return fail(err)
 	}
+	if err := c.store.makeRoom(ctx); err != nil {
+		return fail(err)
+	}
 	c.reached(mapping.BootEtcd)
 	c.clients.Go(func() { c.store.keepSpace(clientsCtx, c.log) })
 

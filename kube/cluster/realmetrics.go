@@ -19,8 +19,8 @@ import (
 
 const (
 	// scrapeInterval is how often real kubelets are asked what their
-	// containers use. They look themselves every 10 s or so and answer with
-	// what they saw last.
+	// containers use. They look at those when asked, and at the node every
+	// 10 s.
 	scrapeInterval = 2 * time.Second
 	scrapeTimeout  = 5 * time.Second
 )

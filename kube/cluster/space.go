@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -95,6 +96,24 @@ func (s *store) keepSpace(ctx context.Context, log *slog.Logger) {
 			log.Error("the store is full of what is in use: delete objects that are not needed (kubectl delete works while it is full), or start again with a larger --store-quota", attributes()...)
 		}
 	}
+}
+
+// ErrStoreFull says that nothing can be written until there is more room.
+var ErrStoreFull = errors.New("the store is full of what is in use; start with a larger --store-quota, then delete what is not needed")
+
+// makeRoom clears a store that was full when its last process ended, before
+// anybody writes. The error is ErrStoreFull where that does not suffice.
+func (s *store) makeRoom(ctx context.Context) error {
+	if !s.full() {
+		return nil
+	}
+	if err := s.reclaim(ctx); err != nil {
+		return err
+	}
+	if float64(s.size()) >= spaceEnough*float64(s.quota) {
+		return fmt.Errorf("%w (its size is %s of %s)", ErrStoreFull, bytesString(s.size()), bytesString(s.quota))
+	}
+	return s.disarm(ctx)
 }
 
 // full tells whether etcd's alarm for want of space is set.
