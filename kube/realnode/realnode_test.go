@@ -438,7 +438,8 @@ func prove(t *testing.T) {
 	step("processes %v with the addresses %v", slices.Sorted(maps.Values(processes)), slices.Sorted(maps.Keys(addresses)))
 
 	url := serve(t, client, pods, step)
-	burn(t, client, pods, processes, step)
+	request(t, observer, pods, step)
+	burn(t, observer, pods, processes, step)
 	crash(t, client, observer, pods, processes, step)
 
 	// A knob turned down ends processes.
@@ -552,17 +553,52 @@ func serve(t *testing.T, client kubernetes.Interface, pods map[string]corev1.Pod
 	return url
 }
 
-// burn sets the load of one pod through the API server, as the daemon does, and
-// measures its process.
-func burn(t *testing.T, client kubernetes.Interface, pods map[string]corev1.Pod, processes map[string]int, step func(string, ...any)) {
+// request asks for a request as a trigger on the Service's panel does, and
+// hears which pod answered and how long it took.
+func request(t *testing.T, observer *program, pods map[string]corev1.Pod, step func(string, ...any)) {
+	service := mapping.Object{Kind: mapping.KindService, Namespace: namespace, Name: "web"}
+	from := observer.count()
+	observer.send(mapping.Message{Action: &mapping.Action{Verb: mapping.VerbRequest, Object: service}})
+	var served, took mapping.Transition
+	eventually(t, "the answer is heard", func() error {
+		var ok, ok2 bool
+		served, ok = observer.heard(from, func(x mapping.Transition) bool {
+			return x.Object.Kind == service.Kind && x.Object.Name == service.Name && x.Field == mapping.FieldServed
+		})
+		took, ok2 = observer.heard(from, func(x mapping.Transition) bool {
+			return x.Object.Kind == service.Kind && x.Object.Name == service.Name && x.Field == mapping.FieldLatency
+		})
+		if !ok || !ok2 {
+			return errors.New("no transition")
+		}
+		return nil
+	})
+	if _, ok := pods[served.New]; !ok {
+		t.Errorf("served by %q, which is none of ours", served.New)
+	}
+	step("a trigger on the Service was served by %s in %s s", served.New, took.New)
+}
+
+// burn turns the CPU and memory knobs of one pod, and measures its process.
+func burn(t *testing.T, observer *program, pods map[string]corev1.Pod, processes map[string]int, step func(string, ...any)) {
 	name := slices.Min(slices.Collect(maps.Keys(pods)))
 	const cpu, memory = 250, 48
 	before := resident(t, processes[name])
-	answer, err := client.CoreV1().RESTClient().Put().Namespace(namespace).Resource("pods").Name(name+":8080").SubResource("proxy").
-		Suffix("load").Param("cpu", strconv.Itoa(cpu)).Param("memory", strconv.Itoa(memory)).DoRaw(t.Context())
-	if err != nil {
-		t.Fatalf("load of %s: %v %s", name, err, answer)
+	set := func(what string, value int) {
+		observer.send(mapping.Message{Setting: &mapping.Setting{
+			Object: mapping.Object{Kind: mapping.KindPod, Namespace: namespace, Name: name, UID: string(pods[name].UID)}, Name: what, Value: strconv.Itoa(value),
+		}})
 	}
+	from, began := observer.count(), time.Now()
+	set(mapping.SetCPU, cpu)
+	set(mapping.SetMemory, memory)
+	eventually(t, "the process holds what it is told", func() error {
+		if held := resident(t, processes[name]) - before; held < memory-2 || held > memory+16 {
+			return fmt.Errorf("%d MiB more are resident, asked for %d", held, memory)
+		}
+		return nil
+	})
+	after := time.Since(began)
 	var got float64
 	eventually(t, "the process burns what it is told", func() error {
 		began, was := time.Now(), cpuTime(t, processes[name])
@@ -573,14 +609,33 @@ func burn(t *testing.T, client kubernetes.Interface, pods map[string]corev1.Pod,
 		}
 		return nil
 	})
-	if held := resident(t, processes[name]) - before; held < memory-2 || held > memory+16 {
-		t.Errorf("%d MiB more are resident, asked for %d", held, memory)
-	}
-	step("load of %s: asked for %d millicores and %d MiB, measured %.0f", name, cpu, memory, got)
-	if _, err := client.CoreV1().RESTClient().Put().Namespace(namespace).Resource("pods").Name(name+":8080").SubResource("proxy").
-		Suffix("load").Param("cpu", "0").Param("memory", "0").DoRaw(t.Context()); err != nil {
-		t.Error(err)
-	}
+	// And back: what the kubelet measures comes as the pod's load.
+	var heard string
+	eventually(t, "the load is heard", func() error {
+		var all []string
+		x, ok := observer.heard(from, func(x mapping.Transition) bool {
+			if x.Object.Name != name || x.Field != mapping.FieldLoad {
+				return false
+			}
+			all = append(all, x.New)
+			n, err := strconv.Atoi(x.New)
+			return err == nil && n > 0.8*cpu && n < 1.2*cpu
+		})
+		if !ok {
+			return fmt.Errorf("heard %v", all)
+		}
+		heard = x.New
+		return nil
+	})
+	step("load of %s: asked for %d millicores and %d MiB, held %.2f s later, measured %.0f, heard %s", name, cpu, memory, after.Seconds(), got, heard)
+	set(mapping.SetCPU, 0)
+	set(mapping.SetMemory, 0)
+	eventually(t, "the process gives the memory back", func() error {
+		if held := resident(t, processes[name]) - before; held > 16 {
+			return fmt.Errorf("%d MiB more are resident", held)
+		}
+		return nil
+	})
 }
 
 // crash kills a container's process and listens.
