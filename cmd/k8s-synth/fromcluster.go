@@ -202,7 +202,11 @@ func listenScene(name, namespace string, list []found) (*scenes.Scene, error) {
 	s.About = "Made from a running cluster. Each Deployment is a chord over a root of its own, in just intonation; the chord frays while its pods are not what its spec asks for."
 	s.Places = map[instrument.ModuleID]scenes.Place{}
 	gone := func(id instrument.ModuleID) bool {
-		return id.Kind() == mapping.KindDeployment || id.Kind() == mapping.KindPod || id == "voice/chord"
+		switch id.Kind() {
+		case mapping.KindDeployment, mapping.KindPod, mapping.KindService:
+			return true
+		}
+		return id == "voice/chord" || id == "voice/drops"
 	}
 	s.Patch.Modules = slices.DeleteFunc(s.Patch.Modules, func(m instrument.Module) bool { return gone(m.ID) })
 	s.Patch.Cables = slices.DeleteFunc(s.Patch.Cables, func(c instrument.Cable) bool { return gone(c.From.Module) || gone(c.To.Module) })
