@@ -8,8 +8,10 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping"
 	"github.com/k8s-synth/k8s-synth/scenes"
 )
 
@@ -65,6 +67,23 @@ func sceneCommand() *cobra.Command {
 			}
 			showScene(cmd.OutOrStdout(), s)
 			return nil
+		},
+	}, &cobra.Command{
+		Use: "topology SCENE", Short: "Print the Kubernetes part of a scene, as it is published", Args: cobra.ExactArgs(1),
+		Example: `  k8s-synth scene topology cluster | k8s-synth topology synthesize -`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := openStore().Open(args[0])
+			if err != nil {
+				return err
+			}
+			t := mapping.TopologyOf(s.Patch, nil)
+			t.Scene, t.Namespace = s.Name, s.Namespace
+			text, err := yaml.Marshal(t)
+			if err != nil {
+				return fmt.Errorf("topology of %s: %w", s.Name, err)
+			}
+			_, err = cmd.OutOrStdout().Write(text)
+			return err
 		},
 	}, fromClusterCommand())
 	return c
