@@ -445,8 +445,16 @@ func (p *Publisher) session(ctx context.Context, conn *Conn) {
 func (p *Publisher) do(ctx context.Context, conn *Conn) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	// A clock may ask ten times a second; what is wrong is told once.
+	once := map[string]*tellOnce{}
+	for verb := range verbs {
+		once[verb] = &tellOnce{}
+	}
 	tell := func(a mapping.Action, err error) {
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil:
+			once[a.Verb].well()
+		case ctx.Err() == nil && (a.Verb != mapping.VerbWrite || once[a.Verb].ill(err.Error())):
 			p.observer.Problem(a.Verb, err.Error())
 		}
 	}
@@ -597,6 +605,7 @@ func (p *Publisher) publish(ctx context.Context, conn *Conn) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	delay := reconnectMin
+	var failing time.Time
 	for {
 		t, count, wait := p.next(time.Now())
 		if t != nil {
@@ -605,12 +614,26 @@ func (p *Publisher) publish(ctx context.Context, conn *Conn) {
 				return
 			}
 			if err == nil {
-				delay = reconnectMin
+				delay, failing = reconnectMin, time.Time{}
 				continue
+			}
+			if failing.IsZero() {
+				failing = time.Now()
 			}
 			p.log.Warn("the topology was not written", "generation", t.Generation, "reason", err)
 			p.say("publisher", err)
-			wait, delay = delay, min(2*delay, reconnectMax)
+			most := 2 * reconnectSoon
+			if time.Since(failing) > soon {
+				most = reconnectMax
+			}
+			// A knob that goes on turning does not ask a sick API more often.
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(delay):
+			}
+			delay = min(2*delay, most)
+			continue
 		}
 		timer.Reset(wait)
 		select {
@@ -705,7 +728,7 @@ func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, cou
 	}
 	switch {
 	case err == nil:
-	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err) && version != "":
 		p.mu.Lock()
 		delete(p.writing, hash)
 		p.mu.Unlock()
@@ -756,7 +779,7 @@ func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, cou
 
 // definite says that the API server answered, and that nothing was written.
 func definite(err error) bool {
-	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) ||
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) ||
 		apierrors.IsUnauthorized(err) || apierrors.IsTooManyRequests(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 

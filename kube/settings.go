@@ -41,7 +41,7 @@ const (
 	// A setting that could not be made is tried again after settingRetry, which
 	// doubles up to settingRetryMax.
 	settingRetry    = 100 * time.Millisecond
-	settingRetryMax = 2 * time.Second
+	settingRetryMax = 400 * time.Millisecond
 	// voicePort is where our container takes its load.
 	voicePort = 8080
 )

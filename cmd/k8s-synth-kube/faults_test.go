@@ -209,9 +209,9 @@ func TestFaultsAndConflicts(t *testing.T) {
 				case <-time.After(430 * time.Millisecond):
 				}
 				r.edit(ctx, c, func(text string) string {
-					made++
-					field, value := "ready_delay", 0.1+float64(made)/100
-					if made%3 == 0 {
+					n := made + 1 // the same again where the other hand was faster
+					field, value := "ready_delay", 0.1+float64(n)/100
+					if n%3 == 0 {
 						field, value = "replicas", 9
 					} else {
 						lastDelay = value
@@ -224,6 +224,7 @@ func TestFaultsAndConflicts(t *testing.T) {
 					}
 					return strings.Join(lines, "\n")
 				})
+				made++
 			}
 		}()
 		turn := func(n int) {
