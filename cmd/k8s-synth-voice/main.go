@@ -56,6 +56,8 @@ func run(args []string) (int, error) {
   %[1]s [flags]   serve GET /, GET and PUT /load?cpu=MILLICORES&memory=MIB,
                           GET /healthz and POST /exit?code=N
   %[1]s pause     wait for a signal: the first process of a pod's sandbox
+  %[1]s job --for 2.5s
+                            work that takes as long, and then is done
 
 `, program)
 		fs.PrintDefaults()
@@ -74,8 +76,10 @@ func run(args []string) (int, error) {
 	case fs.NArg() == 1 && fs.Arg(0) == "pause":
 		pause(ctx)
 		return 0, nil
+	case fs.Arg(0) == "job":
+		return job(ctx, fs.Args()[1:])
 	default:
-		return 2, fmt.Errorf("unexpected argument %q; expected none, or \"pause\"", fs.Arg(0))
+		return 2, fmt.Errorf("unexpected argument %q; expected none, \"pause\" or \"job\"", fs.Arg(0))
 	}
 	if *cpu < 0 || *cpu > maxMillicores || *memory < 0 || *memory > maxMemory {
 		return 2, fmt.Errorf("expected --cpu from 0 to %d and --memory from 0 to %d, got %d and %d", maxMillicores, maxMemory, *cpu, *memory)
@@ -92,6 +96,30 @@ func run(args []string) (int, error) {
 	}
 	slog.Info("serving", "address", l.Addr(), "pod", v.who.Pod, "cpu", *cpu, "memory", *memory)
 	return v.serve(ctx, l)
+}
+
+// interrupted is the exit code of a job that a signal ended before it was done:
+// as a shell has it for SIGTERM.
+const interrupted = 128 + int(syscall.SIGTERM)
+
+// job is what the pod of a Job does: it takes a time, and then is done.
+func job(ctx context.Context, args []string) (int, error) {
+	fs := flag.NewFlagSet(program+" job", flag.ContinueOnError)
+	length := fs.Duration("for", 0, "how long it takes, such as 2.5s")
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0, nil
+	} else if err != nil {
+		return 2, nil // the flag set has said why
+	}
+	if fs.NArg() > 0 || *length < 0 {
+		return 2, fmt.Errorf("job takes --for and a length of time such as 2.5s, got %q", args)
+	}
+	select {
+	case <-time.After(*length):
+		return 0, nil
+	case <-ctx.Done():
+		return interrupted, errors.New("ended before the job was done")
+	}
 }
 
 // identity is what GET / answers.
