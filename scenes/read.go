@@ -11,11 +11,12 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping"
 )
 
 // Fields of a scene file, in the order in which they are written.
 var (
-	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "modules", "cables", "rules"}
+	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "storm_policy", "modules", "cables", "rules"}
 	moduleFields = []string{"id", "at", "params"}
 	placeFields  = []string{"row", "hp"}
 )
@@ -109,6 +110,10 @@ func (r *sceneReader) scene(data []byte) *Scene {
 		case "storm":
 			if v, ok := r.number(e, MinStorm, MaxStorm, "events a second"); ok {
 				s.Storm = v
+			}
+		case "storm_policy":
+			if t, ok := r.text(e); ok {
+				s.StormPolicy = mapping.StormPolicy(t)
 			}
 		case "modules":
 			for _, n := range r.items(e) {

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping"
 	"github.com/k8s-synth/k8s-synth/mapping/rule"
 )
 
@@ -54,7 +55,9 @@ type Scene struct {
 	// Storm is how many events a second of one kind are struck singly; beyond
 	// it they become a texture.
 	Storm float64
-	Patch *instrument.Patch
+	// StormPolicy says what is struck of a storm.
+	StormPolicy mapping.StormPolicy
+	Patch       *instrument.Patch
 	// Places says where in the rack modules stand; those that are missing
 	// stand where there is room.
 	Places map[instrument.ModuleID]Place
@@ -73,7 +76,7 @@ type Place struct {
 
 // New returns an empty scene with the default settings.
 func New(name string) *Scene {
-	return &Scene{Name: name, Title: name, Namespace: DefaultNamespace, Latency: DefaultLatency, Storm: DefaultStorm,
+	return &Scene{Name: name, Title: name, Namespace: DefaultNamespace, Latency: DefaultLatency, Storm: DefaultStorm, StormPolicy: mapping.StormCloud,
 		Patch: &instrument.Patch{}, Places: map[instrument.ModuleID]Place{}}
 }
 
@@ -134,6 +137,7 @@ func (s *Scene) faults() (all []fault) {
 	check("namespace", checkName("namespace", s.Namespace))
 	check("latency", between("latency", s.Latency, 0, MaxLatency, "seconds"))
 	check("storm", between("storm", s.Storm, MinStorm, MaxStorm, "events a second"))
+	check("storm_policy", s.StormPolicy.Check())
 	all = append(all, s.checkRules()...)
 	if n := len(s.Patch.Modules); n > instrument.MaxModules {
 		// Nothing more is said of a patch that nobody made by hand.

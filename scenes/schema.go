@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping"
 )
 
 // Schema returns a JSON Schema (draft 2020-12) of scene files, made from the
@@ -48,14 +49,15 @@ func Schema() []byte {
 		"additionalProperties": false,
 		"required":             []string{"version", "name"},
 		"properties": object{
-			"version":   object{"description": "version of the format", "const": Version},
-			"name":      name("how the scene is called for"),
-			"title":     prose("one line for people", maxTitle),
-			"about":     prose("more than one line for people", maxAbout),
-			"seed":      object{"type": "integer", "description": "where everything that is left to chance begins", "minimum": 0, "maximum": json.Number(fmt.Sprint(uint64(math.MaxUint64)))},
-			"namespace": object{"type": "string", "description": "where in the cluster the scene's objects live", "pattern": label.String(), "default": DefaultNamespace},
-			"latency":   between("seconds from an event in the cluster to its sound", 0, MaxLatency, DefaultLatency),
-			"storm":     between("events a second of one kind above which they become a texture", MinStorm, MaxStorm, DefaultStorm),
+			"version":      object{"description": "version of the format", "const": Version},
+			"name":         name("how the scene is called for"),
+			"title":        prose("one line for people", maxTitle),
+			"about":        prose("more than one line for people", maxAbout),
+			"seed":         object{"type": "integer", "description": "where everything that is left to chance begins", "minimum": 0, "maximum": json.Number(fmt.Sprint(uint64(math.MaxUint64)))},
+			"namespace":    object{"type": "string", "description": "where in the cluster the scene's objects live", "pattern": label.String(), "default": DefaultNamespace},
+			"latency":      between("seconds from an event in the cluster to its sound", 0, MaxLatency, DefaultLatency),
+			"storm":        between("events a second of one kind above which they become a texture", MinStorm, MaxStorm, DefaultStorm),
+			"storm_policy": object{"type": "string", "description": "what is struck of a storm: cloud up to its rate, and the first and the last; first the first alone; all everything", "enum": mapping.StormPolicies, "default": mapping.StormCloud},
 			"modules": object{"type": "array", "maxItems": instrument.MaxModules, "items": object{
 				"type": "object", "additionalProperties": false, "required": []string{"id"},
 				"properties": object{

@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping"
 	"github.com/k8s-synth/k8s-synth/mapping/rule"
 )
 
@@ -31,6 +32,9 @@ func Encode(s *Scene) ([]byte, error) {
 	put(root, "namespace", word(s.Namespace))
 	put(root, "latency", number(s.Latency))
 	put(root, "storm", number(s.Storm))
+	if s.StormPolicy != mapping.StormCloud {
+		put(root, "storm_policy", word(string(s.StormPolicy)))
+	}
 	if len(s.Patch.Modules) > 0 {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for i := range s.Patch.Modules {
@@ -124,7 +128,7 @@ func number(v float64) *yaml.Node {
 // Equal tells whether two scenes are the same in all that a file keeps.
 func (s *Scene) Equal(o *Scene) bool {
 	same := s.Name == o.Name && s.Title == o.Title && s.About == o.About && s.Seed == o.Seed &&
-		s.Namespace == o.Namespace && s.Latency == o.Latency && s.Storm == o.Storm &&
+		s.Namespace == o.Namespace && s.Latency == o.Latency && s.Storm == o.Storm && s.StormPolicy == o.StormPolicy &&
 		slices.Equal(s.Patch.Cables, o.Patch.Cables) && maps.Equal(s.Places, o.Places) &&
 		slices.EqualFunc(s.Rules, o.Rules, rule.Spec.Equal)
 	return same && slices.EqualFunc(s.Patch.Modules, o.Patch.Modules, func(a, b instrument.Module) bool {

@@ -244,7 +244,7 @@ func play(ctx context.Context, o playOptions) (err error) {
 	}
 
 	p.rack = mapping.NewRack(mapping.Config{
-		SampleRate: float64(o.device.Rate), Channels: 2, Seed: p.scene.Seed, Storm: p.scene.Storm,
+		SampleRate: float64(o.device.Rate), Channels: 2, Seed: p.scene.Seed, Storm: p.scene.Storm, StormPolicy: p.scene.StormPolicy,
 		Embedded: p.clusterDir != "", Namespace: p.scene.Namespace, Scene: p.scene.Name,
 		ListenOnly: o.listenOnly, Program: compileProgram,
 	})

@@ -179,7 +179,7 @@ type offline struct {
 
 func newOffline(scene *scenes.Scene, script *scenes.Script, rate float64) (*offline, error) {
 	r := &offline{steps: script.Steps, rate: rate, rack: mapping.NewRack(mapping.Config{
-		SampleRate: rate, Channels: 2, Seed: scene.Seed, Storm: scene.Storm, Embedded: true,
+		SampleRate: rate, Channels: 2, Seed: scene.Seed, Storm: scene.Storm, StormPolicy: scene.StormPolicy, Embedded: true,
 		Namespace: scene.Namespace, Scene: scene.Name, Program: compileProgram,
 	})}
 	if err := r.rack.Load(scene.Patch); err != nil {
