@@ -35,9 +35,12 @@ import (
 )
 
 const (
-	// gateTimeout opens the gate although Eno has not answered: the newest
-	// topology must not wait behind one that nobody takes.
-	gateTimeout = 2 * time.Second
+	// gateTimeout opens the gate although Eno has not answered. Its input is
+	// deferred, so what is written while it synthesizes supersedes nothing, and
+	// is taken without a further round trip when it is done. The wait is there
+	// to spare the store the writes of a knob that turns faster than anything
+	// can follow.
+	gateTimeout = 60 * time.Millisecond
 	// enoPatience is after how long without an answer the player is told that
 	// Eno is missing. While the cluster boots, it is for some seconds.
 	enoPatience = 30 * time.Second
@@ -61,9 +64,9 @@ var (
 )
 
 // Publisher writes the topology of the patch into its ConfigMap and does the
-// player's actions. The next topology is written only once Eno's composition
-// shows the last one, or an error, or too much time has passed; of those that
-// came meanwhile, the latest wins. What was turned while the API was away is
+// player's actions. The next topology is written once Eno's composition shows
+// the last one, or an error, or a while has passed; of those that came
+// meanwhile, the latest wins. What was turned while the API was away is
 // written when it is back.
 type Publisher struct {
 	observer *Observer
@@ -93,8 +96,10 @@ type Publisher struct {
 	// flight is what Eno has not taken yet, oldest what it has not applied.
 	flight *flight
 	oldest *flight
-	// unanswered is since when Eno has taken nothing.
+	// unanswered is since when Eno has taken nothing, answered the newest
+	// revision that it took.
 	unanswered time.Time
+	answered   int64
 	told       bool
 	failed     string // UUID of the synthesis under way that shows an error
 	problem    string
@@ -424,7 +429,7 @@ func (p *Publisher) session(ctx context.Context, conn *Conn) {
 	// What is wanted is applied again, which changes nothing where it is there
 	// already.
 	p.attached, p.flight, p.oldest, p.published = true, nil, nil, 0
-	p.unanswered, p.told = time.Time{}, false
+	p.unanswered, p.answered, p.told = time.Time{}, 0, false
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
@@ -830,6 +835,12 @@ func (p *Publisher) composition(c *apiv1.Composition) {
 	p.failed = failed
 	if p.flight != nil && (current >= p.flight.revision || attempted >= p.flight.revision) {
 		p.flight, p.unanswered, p.told = nil, time.Time{}, false
+	}
+	if newest := max(current, attempted); newest > p.answered {
+		p.answered = newest
+		if p.flight != nil { // it is at work, on what came before
+			p.unanswered, p.told = now, false
+		}
 	}
 	if p.oldest != nil && applied && current >= p.oldest.revision {
 		latency = now.Sub(p.oldest.at)

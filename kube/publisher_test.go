@@ -67,16 +67,16 @@ func TestGate(t *testing.T) {
 	p.written(1, 100, now)
 	publish(2)
 	publish(3)
-	if got := next(now.Add(time.Second)); got != 0 {
+	if got := next(now.Add(gateTimeout / 2)); got != 0 {
 		t.Errorf("%d would be published before Eno took the last", got)
 	}
 	// A synthesis of an older input, or another input's revision, is no answer.
 	p.composition(&apiv1.Composition{Status: apiv1.CompositionStatus{CurrentSynthesis: synthesis(99, "")}})
-	if got := next(now.Add(time.Second)); got != 0 {
+	if got := next(now.Add(gateTimeout / 2)); got != 0 {
 		t.Errorf("%d would be published after an older synthesis", got)
 	}
 	p.composition(&apiv1.Composition{Status: apiv1.CompositionStatus{CurrentSynthesis: synthesis(100, "")}})
-	if got := next(now.Add(time.Second)); got != 3 {
+	if got := next(now.Add(gateTimeout / 2)); got != 3 {
 		t.Errorf("%d would be published, want the latest, 3", got)
 	}
 	// Without an answer, the gate opens after a while.
@@ -87,6 +87,12 @@ func TestGate(t *testing.T) {
 	}
 	if got := next(now.Add(gateTimeout)); got != 4 {
 		t.Errorf("%d would be published at the timeout, want 4", got)
+	}
+	// Eno that is behind is not Eno that is missing.
+	p.unanswered = now.Add(-enoPatience)
+	p.composition(&apiv1.Composition{Status: apiv1.CompositionStatus{CurrentSynthesis: synthesis(110, "")}})
+	if next(now); p.told || len(problems) > 0 {
+		t.Errorf("Eno is told to be missing while it works: %q", problems)
 	}
 	// An error of this input opens it too, is told once, and names the
 	// synthesis that has to be superseded.
