@@ -78,7 +78,6 @@ type process struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stages chan mapping.Transition
-	hello  *mapping.Hello
 	stderr *lockedBuffer
 	exited chan struct{}
 	err    error

@@ -41,7 +41,8 @@ func acquireLock(s paths.State) (*lock, error) {
 		}
 		return nil, fmt.Errorf("%s: %w (process %s); stop it, or name another with --state-dir", s.Dir, ErrLocked, pid)
 	}
-	if err := f.Truncate(0); err == nil {
+	err = f.Truncate(0)
+	if err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
 	if err != nil {
