@@ -141,8 +141,9 @@ func Enclose(ctx context.Context, dir string, args []string, prepare func(*exec.
 	return errors.Join(err, removeGroup(group))
 }
 
-// groupName tells the processes of an enclosure the name of its control group.
-const groupName = "K8S_SYNTH_ENCLOSURE_CGROUP"
+// groupName tells the processes of an enclosure the name of its control group,
+// which is groupPrefix and the process identifier of who made it.
+const groupName, groupPrefix = "K8S_SYNTH_ENCLOSURE_CGROUP", "k8s-synth-node-"
 
 // makeGroup makes a control group in every hierarchy, below which the kubelet
 // makes its own.
@@ -151,8 +152,15 @@ func makeGroup() (all []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("enclosure: %w", err)
 	}
-	name := fmt.Sprintf("k8s-synth-node-%d", os.Getpid())
+	name := groupPrefix + strconv.Itoa(os.Getpid())
 	for _, r := range roots {
+		// One that was killed could not remove its own.
+		stale, _ := filepath.Glob(filepath.Join(r, groupPrefix+"*"))
+		for _, g := range stale {
+			if _, err := os.Stat("/proc/" + strings.TrimPrefix(filepath.Base(g), groupPrefix)); errors.Is(err, os.ErrNotExist) {
+				_ = removeGroup([]string{g})
+			}
+		}
 		d := filepath.Join(r, name)
 		if err := os.Mkdir(d, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return nil, errors.Join(fmt.Errorf("enclosure: %w", err), removeGroup(all))

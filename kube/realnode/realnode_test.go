@@ -82,7 +82,7 @@ func enclosed(t *testing.T, proof func(*testing.T)) {
 		t.Fatal(err)
 	}
 	// Not t.TempDir: its name is too long for a socket below it.
-	dir, err := os.MkdirTemp("", "rn")
+	dir, err := os.MkdirTemp("", "k8s-synth-node-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,6 @@ func enclosed(t *testing.T, proof func(*testing.T)) {
 			t.Errorf("left behind: %v", err)
 		}
 	})
-	before := leftovers(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	var out bytes.Buffer
@@ -106,52 +105,45 @@ func enclosed(t *testing.T, proof func(*testing.T)) {
 	if ctx.Err() == nil && !strings.Contains(out.String(), "--- PASS: "+t.Name()) {
 		t.Error("the test inside did not say that it passed")
 	}
-	// Nothing is left on the machine: no interface, mount, rule, process or
-	// control group.
-	for what, after := range leftovers(t) {
-		for _, line := range after {
-			if !slices.Contains(before[what], line) {
-				t.Errorf("left behind, %s: %s", what, line)
-			}
-		}
+	for _, left := range leftovers(t, dir) {
+		t.Errorf("left behind: %s", left)
 	}
 }
 
-// leftovers lists what a node could leave on a machine.
-func leftovers(t *testing.T) map[string][]string {
+// leftovers lists what a node could leave on a machine: mounts, processes,
+// control groups, interfaces and rules.
+func leftovers(t *testing.T, dir string) (all []string) {
 	t.Helper()
-	all := map[string][]string{}
-	b, err := os.ReadFile("/proc/self/mounts")
+	lines := func(what, text string, ours func(string) bool) {
+		for line := range strings.Lines(text) {
+			if ours(line) {
+				all = append(all, what+" "+strings.TrimSpace(line))
+			}
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Fatal(err)
 	}
-	all["mounts"] = strings.Split(string(b), "\n")
-	for what, args := range map[string][]string{"interfaces": {"ip", "-o", "link"}, "rules": {"iptables-save"}} {
-		out, err := exec.Command(args[0], args[1:]...).Output()
-		if err != nil {
-			continue // a machine without rules may have no table
-		}
-		for line := range strings.Lines(string(out)) {
-			if what == "interfaces" {
-				line, _, _ = strings.Cut(line, "@")
-				line, _, _ = strings.Cut(line, " <")
-			} else if !strings.Contains(line, "KUBE") {
-				continue // the counters of others
-			}
-			all[what] = append(all[what], strings.TrimSpace(line))
-		}
-	}
-	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, p := range procs {
+	lines("mount", string(mounts), func(l string) bool { return strings.Contains(l, dir) })
+	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range processes {
 		b, err := os.ReadFile(p)
-		text := strings.TrimSpace(strings.ReplaceAll(string(b), "\x00", " "))
-		if err == nil && (strings.Contains(text, "containerd-shim") || strings.Contains(text, "/kubelet ") || strings.Contains(text, "kube-proxy") || strings.Contains(text, "k8s-synth-voice")) {
-			all["processes"] = append(all["processes"], text)
+		if err == nil && bytes.Contains(b, []byte(dir)) {
+			all = append(all, fmt.Sprintf("process %q", b))
 		}
 	}
-	groups, _ := filepath.Glob(cgroupFS + "/*/k8s-synth-node-*")
-	one, _ := filepath.Glob(cgroupFS + "/k8s-synth-node-*")
-	all["control groups"] = append(groups, one...)
+	for _, pattern := range []string{"/*/", "/"} {
+		groups, _ := filepath.Glob(cgroupFS + pattern + groupPrefix + strconv.Itoa(os.Getpid()))
+		all = append(all, groups...)
+	}
+	links, err := exec.Command("ip", "-o", "link").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines("interface", string(links), func(l string) bool { return strings.Contains(l, ": "+device) })
+	rules, _ := exec.Command("iptables-save").Output() // no table is no rule
+	lines("rule", string(rules), func(l string) bool { return strings.Contains(l, "10.96.") })
 	return all
 }
 
@@ -519,6 +511,7 @@ func serve(t *testing.T, client kubernetes.Interface, pods map[string]corev1.Pod
 	// A new connection each time: the choice is made for connections.
 	web := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	answers := map[string]int{}
+	known := false // to kube-proxy, which looks at changes once a second
 	var times []time.Duration
 	eventually(t, "all pods answer at "+url, func() error {
 		for range 30 {
@@ -542,8 +535,21 @@ func serve(t *testing.T, client kubernetes.Interface, pods map[string]corev1.Pod
 		if len(answers) != len(pods) {
 			return fmt.Errorf("answers of %v", answers)
 		}
+		if !known {
+			known, times = true, nil
+			clear(answers)
+		}
+		if len(times) < 90 {
+			return errors.New("too few to compare")
+		}
 		return nil
 	})
+	// Each third has a deviation of 4.5 from 30.
+	for pod, n := range answers {
+		if n < 8 {
+			t.Errorf("%s answered %d of %d requests: the choice is not even", pod, n, len(times))
+		}
+	}
 	slices.Sort(times)
 	rules, err := exec.Command("iptables-save", "-t", "nat").Output()
 	if err != nil || !strings.Contains(string(rules), service.Spec.ClusterIP+"/32") {
