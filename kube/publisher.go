@@ -35,12 +35,11 @@ import (
 )
 
 const (
-	// gateTimeout opens the gate although Eno has not answered. Its input is
-	// deferred, so what is written while it synthesizes supersedes nothing, and
-	// is taken without a further round trip when it is done. The wait is there
-	// to spare the store the writes of a knob that turns faster than anything
-	// can follow.
-	gateTimeout = 60 * time.Millisecond
+	// gateTimeout opens the gate although Eno has not answered: the newest
+	// topology must not wait behind one that nobody takes. To open it early is
+	// no gain: Eno takes note of each change with a write of its own, and what
+	// that costs is missing where it synthesizes.
+	gateTimeout = 2 * time.Second
 	// enoPatience is after how long without an answer the player is told that
 	// Eno is missing. While the cluster boots, it is for some seconds.
 	enoPatience = 30 * time.Second
@@ -65,7 +64,7 @@ var (
 
 // Publisher writes the topology of the patch into its ConfigMap and does the
 // player's actions. The next topology is written once Eno's composition shows
-// the last one, or an error, or a while has passed; of those that came
+// the last one, or an error, or too much time has passed; of those that came
 // meanwhile, the latest wins. What was turned while the API was away is
 // written when it is back.
 type Publisher struct {
