@@ -34,12 +34,13 @@ type Board struct {
 	ticking     []string              // CronJobs that have a panel, as kind/name
 	deployments map[string]*deploymentState
 	pods        map[string]*podState // by Object key
-	byName      map[string]*podState // the newest pod of each name
+	byName      map[string]*podState // the newest pod of each namespace/name
 	nodes       map[string]*nodeState
 	onNode      map[string]int // pods by the name of their node
 	heard       int            // pods that have a seat, or are bare
 	objects     map[string]*object
 	generations map[string]*generations
+	lent        map[string]string // names, as kind/name, by the other namespace that has them
 	store       storeState
 	api         apiState
 	space       namespaceState
@@ -109,7 +110,7 @@ func newBoard(cfg Config, emit func(instrument.Event)) *Board {
 		wanted: func(string) bool { return false },
 		patch:  &instrument.Patch{}, panels: map[string][]panelRef{}, podPanels: map[string]*podPanel{}, views: map[string][]*podPanel{}, watchers: map[string][]panelRef{},
 		deployments: map[string]*deploymentState{}, pods: map[string]*podState{}, byName: map[string]*podState{},
-		nodes: map[string]*nodeState{}, onNode: map[string]int{}, objects: map[string]*object{}, generations: map[string]*generations{},
+		nodes: map[string]*nodeState{}, onNode: map[string]int{}, objects: map[string]*object{}, generations: map[string]*generations{}, lent: map[string]string{},
 		space: namespaceState{headroom: 1, powered: true}, taking: true}
 }
 
@@ -304,6 +305,7 @@ func (b *Board) apply(t Transition, frame int64) {
 	if b.dark && wakes(&t) {
 		b.showAll(frame)
 	}
+	b.localize(&t, frame)
 	b.applyGeneration(&t, frame)
 	switch t.Object.Kind {
 	case KindPod:
@@ -354,6 +356,7 @@ func (b *Board) applyObject(t Transition, frame int64) {
 // objectGone takes over that an object is no more.
 func (b *Board) objectGone(key string, frame int64) {
 	delete(b.objects, key)
+	delete(b.lent, key)
 	b.showObject(key, b.panels[key], frame)
 	if kind, name, _ := strings.Cut(key, "/"); kind == KindService {
 		b.lookAt(name, frame)

@@ -163,6 +163,7 @@ func (b *Board) applyDeployment(t Transition, frame int64) {
 
 func (b *Board) deploymentGone(d *deploymentState, quiet bool, frame int64) {
 	d.exists, d.spec, d.replicas, d.updated, d.generation, d.observed = false, false, 0, 0, 0, 0
+	delete(b.lent, KindDeployment+"/"+d.name)
 	b.showDeployment(d, frame, !quiet)
 	b.prune(d)
 }
@@ -179,6 +180,7 @@ func (b *Board) prune(d *deploymentState) {
 		}
 	}
 	delete(b.deployments, d.name)
+	delete(b.lent, KindDeployment+"/"+d.name)
 }
 
 // enter gives a living pod a seat, or lets it wait for one.

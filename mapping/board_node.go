@@ -101,9 +101,10 @@ func (b *Board) placeNodes(frame int64) {
 		b.nodes[name].place = place
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.deployments)) {
-		for s, p := range b.deployments[name].pods {
-			if p != nil {
-				b.showSlot(b.deployments[name], s, frame)
+		d := b.deployments[name]
+		for s, p := range d.pods {
+			if p != nil && (len(d.refs) > 0 || len(d.claims[s]) > 0) {
+				b.showSlot(d, s, frame)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -86,6 +87,11 @@ func podKey(o Object) string {
 	return o.Namespace + "/" + o.Name
 }
 
+// podName returns a pod's namespace/name, which its successor may bear as well.
+func (b *Board) podName(namespace, name string) string {
+	return cmp.Or(namespace, b.namespace) + "/" + name
+}
+
 // alive tells whether a pod still plays: dead ones give their place to their
 // successor.
 func (p *podState) alive() bool { return p.phase != "Failed" && p.phase != "Succeeded" }
@@ -160,7 +166,8 @@ func (b *Board) look(v *podPanel, frame int64) {
 	p := v.bare
 	if p == nil && v.service != "" {
 		if o := b.objects[KindService+"/"+v.service]; o != nil {
-			p = b.byName[o.status.(*serviceState).at(v.place)]
+			s := o.status.(*serviceState)
+			p = b.byName[b.podName(s.namespace, s.at(v.place))]
 		}
 	}
 	if p == v.shown {
@@ -205,7 +212,7 @@ func (b *Board) applyPod(t Transition, frame int64) {
 	fresh := p == nil
 	if fresh {
 		p = &podState{object: t.Object, slot: -1, last: -1, listed: t.Quiet}
-		b.pods[key], b.byName[t.Object.Name] = p, p
+		b.pods[key], b.byName[b.podName(t.Object.Namespace, t.Object.Name)] = p, p
 	}
 	p.seen = b.epoch
 	b.touched = true
@@ -269,8 +276,12 @@ func (b *Board) adopt(p *podState, t *Transition, fresh bool, frame int64) {
 	if fresh {
 		b.heard++
 	}
-	if was := p.module; fresh || was != moduleName(t) {
-		p.module = moduleName(t)
+	name := moduleName(t)
+	if b.foreign(t.Object.Namespace) {
+		name = t.Object.Namespace + "/" + name // no panel is its own
+	}
+	if was := p.module; fresh || was != name {
+		p.module = name
 		if v := b.podPanels[was]; v != nil && v.bare == p {
 			v.bare = nil
 			b.look(v, frame)
@@ -378,8 +389,8 @@ func (b *Board) missed(d *deploymentState, p *podState) bool {
 // podGone takes over that a pod is no more.
 func (b *Board) podGone(key string, p *podState, quiet bool, frame int64) {
 	delete(b.pods, key)
-	if b.byName[p.object.Name] == p {
-		delete(b.byName, p.object.Name)
+	if name := b.podName(p.object.Namespace, p.object.Name); b.byName[name] == p {
+		delete(b.byName, name)
 	}
 	b.settle(p, "")
 	d := b.owner(p)

@@ -13,6 +13,7 @@ const vacantPlace = "-"
 
 // serviceState is a Service with the endpoints behind it.
 type serviceState struct {
+	namespace string
 	endpoints []string // pods by place
 	latency   float64  // seconds
 	struck    [instrument.MaxPoly]int64
@@ -30,6 +31,7 @@ func (s *serviceState) at(place int) string {
 }
 
 func (s *serviceState) apply(b *Board, t Transition, refs []panelRef, frame int64) bool {
+	s.namespace = t.Object.Namespace
 	switch t.Field {
 	case FieldExists:
 		return t.New != ""

@@ -201,10 +201,10 @@ func (s *settings) wantPods() {
 // wantPod says what a pod is to bear: what the panels that show it ask for,
 // and while it is ready its share of what its Deployment does.
 func (s *settings) wantPod(p *podState, claims []panelRef, share float64) {
-	if p.deleting || !p.alive() {
+	r := s.rack
+	if p.deleting || !p.alive() || r.board.foreign(p.object.Namespace) {
 		return
 	}
-	r := s.rack
 	cpu, memory, panel := 0.0, 0.0, ""
 	if p.ready && p.phase == "Running" {
 		cpu = share

@@ -180,7 +180,7 @@ type offline struct {
 func newOffline(scene *scenes.Scene, script *scenes.Script, rate float64) (*offline, error) {
 	r := &offline{steps: script.Steps, rate: rate, rack: mapping.NewRack(mapping.Config{
 		SampleRate: rate, Channels: 2, Seed: scene.Seed, Storm: scene.Storm, StormPolicy: scene.StormPolicy, Embedded: true,
-		Namespace: scene.Namespace, Scene: scene.Name, Program: compileProgram,
+		Namespace: homeOf(scene, script), Scene: scene.Name, Program: compileProgram,
 	})}
 	if err := r.rack.Load(scene.Patch); err != nil {
 		return nil, fmt.Errorf("scene %s: %w", scene.Name, err)
@@ -194,6 +194,17 @@ func newOffline(scene *scenes.Scene, script *scenes.Script, rate float64) (*offl
 	}
 	r.rack.Fade(true)
 	return r, nil
+}
+
+// homeOf returns the namespace whose objects the panels show: the scene's, or
+// any where a script was written, or a take played, in another.
+func homeOf(scene *scenes.Scene, script *scenes.Script) string {
+	for _, s := range script.Steps {
+		if s.Transition != nil && s.Transition.Object.Namespace == scene.Namespace {
+			return scene.Namespace
+		}
+	}
+	return ""
 }
 
 // fadeSeconds is when before its end a file begins to fade, which takes 50 ms.
