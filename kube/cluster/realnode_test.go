@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"slices"
 	"strings"
 	"testing"
@@ -56,7 +57,7 @@ func TestAlsoListen(t *testing.T) {
 	}
 	port := first.Addr().(*net.TCPAddr).Port
 	for _, to := range []string{"127.0.0.1", other} {
-		address := fmt.Sprintf("%s:%d", to, port)
+		address := net.JoinHostPort(to, strconv.Itoa(port))
 		c, err := net.DialTimeout("tcp4", address, time.Second)
 		if err != nil {
 			t.Fatal(err)
