@@ -23,6 +23,8 @@ type Board struct {
 	emit      func(instrument.Event)
 	// Wanted tells whether the patch holds up the bare pod of that module.
 	wanted func(module string) bool
+	// Shown is told when all that is known was shown.
+	shown func(frame int64)
 
 	patch *instrument.Patch
 	// Panels are where each object is shown, by kind/name. Modules that show
@@ -107,7 +109,7 @@ func newStatus(kind string) status {
 // newBoard returns a Board that sends its events to emit.
 func newBoard(cfg Config, emit func(instrument.Event)) *Board {
 	return &Board{embedded: cfg.Embedded, namespace: cfg.Namespace, storm: max(cfg.Storm, 0.5), policy: cfg.StormPolicy, rate: cfg.SampleRate, emit: emit,
-		wanted: func(string) bool { return false },
+		wanted: func(string) bool { return false }, shown: func(int64) {},
 		patch:  &instrument.Patch{}, panels: map[string][]panelRef{}, podPanels: map[string]*podPanel{}, views: map[string][]*podPanel{}, watchers: map[string][]panelRef{},
 		deployments: map[string]*deploymentState{}, pods: map[string]*podState{}, byName: map[string]*podState{},
 		nodes: map[string]*nodeState{}, onNode: map[string]int{}, objects: map[string]*object{}, generations: map[string]*generations{}, lent: map[string]string{},
@@ -219,6 +221,7 @@ func (b *Board) showAll(frame int64) {
 			b.showObject(key, refs, frame)
 		}
 	}
+	b.shown(frame)
 }
 
 // showObject shows an object of the kinds that newStatus knows: what is known

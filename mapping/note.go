@@ -16,6 +16,7 @@ type ruleChannel struct {
 	high bool  // its gate is up, or will be
 	at   int64 // frame of the newest event of its gate
 	off  int64 // frame at which its note ends; 0: none sounds
+	cv   float32
 }
 
 const (
@@ -82,7 +83,9 @@ func (r *Rack) RuleGate(channel int, high bool, frame int64) {
 // 0 at once.
 func (r *Rack) RuleCV(channel int, volts float64, frame int64) {
 	if channel >= 0 && channel < len(r.rules) && !math.IsNaN(volts) {
-		r.rule("cv", channel, float32(min(max(volts, -12), 12)), frame)
+		c := &r.rules[channel]
+		c.cv = float32(min(max(volts, -12), 12))
+		r.rule("cv", channel, c.cv, frame)
 	}
 }
 
@@ -128,19 +131,34 @@ func (r *Rack) playRules(frame int64) {
 	}
 }
 
-// release ends every note and lowers every gate of the rules: what is on its
-// way to the engine falls as soon as it has risen, the rest at once.
-func (r *Rack) release(frame int64) {
+// release ends every note and lowers every gate of the rules, or all but those
+// that are held: what is on its way to the engine falls as soon as it has
+// risen, the rest at once. What rules hold is remembered.
+func (r *Rack) release(held bool, frame int64) {
 	for i := range r.rules {
 		c := &r.rules[i]
-		if c.at == 0 && !c.high {
+		if c.at == 0 && !c.high || c.held && !held {
 			continue
 		}
 		r.rule("gate", i, 0, frame)
 		if c.at > frame {
 			r.rule("gate", i, 0, c.at)
 		}
-		*c = ruleChannel{at: c.at}
+		*c = ruleChannel{held: c.held, at: c.at, cv: c.cv}
+	}
+}
+
+// showRules shows what rules hold, after a panic and on modules that are new.
+func (r *Rack) showRules(frame int64) {
+	for i := range r.rules {
+		c := &r.rules[i]
+		if c.held {
+			c.high, c.at = true, max(frame, c.at)
+			r.rule("gate", i, instrument.GateVolts, c.at)
+		}
+		if c.cv != 0 {
+			r.rule("cv", i, c.cv, frame)
+		}
 	}
 }
 

@@ -139,8 +139,10 @@ func TestNoStuckNotes(t *testing.T) {
 		for _, ahead := range []int64{0, 2000} {
 			r := ruleRig(t)
 			r.Note(0, 60, 100, 1e9, r.frame+ahead)
-			r.RuleGate(1, true, r.frame+ahead)
-			if ahead == 0 {
+			if name != "load" { // which leaves alone what a rule holds
+				r.RuleGate(1, true, r.frame+ahead)
+			}
+			if ahead == 0 && name != "load" {
 				r.want("/mixer/sum/left", 20)
 			}
 			end(r)
@@ -157,4 +159,28 @@ func TestNoStuckNotes(t *testing.T) {
 			r.want("/rule/r/gate", 0)
 		}
 	}
+}
+
+// TestRulesHold: what rules hold outlives another patch, and comes back after a
+// panic with everything else.
+func TestRulesHold(t *testing.T) {
+	r := ruleRig(t)
+	r.RuleGate(0, true, 0)
+	r.RuleCV(0, 3, 0)
+	r.wantHits("held", map[string]int{"gate": 1})
+	r.plug(ids("vca/more", "rule/late"), nil, nil)
+	r.wantHits("another patch", map[string]int{"gate": 0})
+	for _, id := range []string{"r", "late"} {
+		r.want("/rule/"+Address(id)+"/gate", 10)
+		r.want("/rule/"+Address(id)+"/cv", 3)
+	}
+	r.Panic()
+	r.want("/rule/r/gate", 0)
+	r.say(KindPod, "web-0", FieldPhase, "Pending")
+	r.want("/rule/r/gate", 10)
+	r.want("/rule/r/cv", 3)
+	r.Panic()
+	r.RuleGate(0, false, 0)
+	r.say(KindPod, "web-0", FieldPhase, "Running")
+	r.want("/rule/r/gate", 0)
 }

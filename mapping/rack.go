@@ -111,6 +111,7 @@ func NewRack(cfg Config) *Rack {
 		v, _ := r.effective(instrument.ModuleID(KindPod+"/"+module), "hold")
 		return v != 0
 	}
+	r.board.shown = r.showRules
 	r.settings.init(r)
 	return r
 }
@@ -168,7 +169,7 @@ func (r *Rack) Load(p *instrument.Patch) error {
 			delete(r.came, a)
 		}
 	}
-	r.release(0)
+	r.release(false, 0)
 	frame := r.board.clock(0)
 	r.board.wire(r.patch, r.compiler.Handle, frame)
 	r.setMode(mode, frame)
@@ -421,7 +422,7 @@ func (r *Rack) Fade(in bool) {
 	if in {
 		k = instrument.EventFadeIn
 	} else {
-		r.release(0)
+		r.release(true, 0)
 	}
 	r.send(instrument.Event{Kind: k})
 }
@@ -449,7 +450,7 @@ func (r *Rack) Panic() {
 			}
 		}
 	}
-	r.release(0)
+	r.release(true, 0)
 	r.board.panicked()
 }
 

@@ -466,15 +466,19 @@ func argument(v ref.Val) (any, error) {
 // follow moves the gate and the CV.
 func (s *Set) follow(r *rule) {
 	channel, ok := s.channel(r)
-	if !ok {
-		return
-	}
 	if r.gate != nil {
-		if v, ok := s.eval(r, "gate", r.gate); ok {
-			s.hold(r, channel, s.scope.object.key, v == types.True)
+		if v, evaluated := s.eval(r, "gate", r.gate); evaluated {
+			high := v == types.True
+			if ok || !high {
+				// The channel may be another than when the gate rose.
+				s.letGo(r, s.scope.object.key, channel)
+			}
+			if ok {
+				s.hold(r, channel, s.scope.object.key, high)
+			}
 		}
 	}
-	if r.cv != nil {
+	if ok && r.cv != nil {
 		if v, ok := s.number(r, "cv", r.cv, 0); ok {
 			v = min(max(v, -MaxVolts), MaxVolts)
 			r.volts[channel] = v
@@ -484,7 +488,7 @@ func (s *Set) follow(r *rule) {
 }
 
 // hold notes that an object raises or lets go of a gate, which is high as long
-// as one does.
+// as one does, by this rule or another.
 func (s *Set) hold(r *rule, channel int, key string, high bool) {
 	by := r.high[channel]
 	if high {
@@ -501,19 +505,29 @@ func (s *Set) hold(r *rule, channel int, key string, high bool) {
 	}
 	if delete(by, key); len(by) == 0 {
 		delete(r.high, channel)
-		s.out = append(s.out, Output{Kind: Gate, Rule: r.name, Channel: channel})
+		if !slices.ContainsFunc(s.rules, func(o *rule) bool { return o.high[channel] != nil }) {
+			s.out = append(s.out, Output{Kind: Gate, Rule: r.name, Channel: channel})
+		}
+	}
+}
+
+// letGo lets go of the gates that an object holds by a rule, but for one
+// channel.
+func (s *Set) letGo(r *rule, key string, but int) {
+	if len(r.high) == 0 {
+		return
+	}
+	for _, channel := range slices.Sorted(maps.Keys(r.high)) {
+		if channel != but {
+			s.hold(r, channel, key, false)
+		}
 	}
 }
 
 // fall lets go of the gates of an object that is gone.
 func (s *Set) fall(o *object) {
 	for _, r := range s.rules {
-		if len(r.high) == 0 {
-			continue
-		}
-		for _, channel := range slices.Sorted(maps.Keys(r.high)) {
-			s.hold(r, channel, o.key, false)
-		}
+		s.letGo(r, o.key, 0)
 	}
 }
 

@@ -440,3 +440,37 @@ func FuzzCompile(f *testing.F) {
 		}
 	})
 }
+
+// TestGatesAreShared: a channel is high as long as any object holds it by any
+// rule, and an object that moves to another channel lets go of the first.
+func TestGatesAreShared(t *testing.T) {
+	set, err := Compile([]Spec{
+		{Name: "a", When: `field == "ready"`, Gate: "ready"},
+		{Name: "b", When: `field == "pressure"`, Gate: `new == "true"`},
+		{Name: "c", When: `field == "load"`, Gate: "load > 0.0", Channel: "int(load) / 100 + 2"},
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func(field, value string, want ...string) {
+		t.Helper()
+		var got []string
+		for _, o := range set.Apply(mapping.Transition{Object: mapping.Object{Kind: "node", Name: "n"}, Field: field, New: value}) {
+			got = append(got, fmt.Sprintf("%d %t", o.Channel, o.High))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s %s: %q, want %q", field, value, got, want)
+		}
+	}
+	say("exists", "true")
+	say("ready", "true", "1 true")
+	say("pressure", "true", "1 true")
+	say("ready", "false")
+	say("pressure", "false", "1 false")
+	say("load", "10", "2 true")
+	say("load", "250", "2 false", "4 true")
+	say("load", "9000") // no such channel: it stays where it was
+	say("load", "-9000", "4 false")
+	say("load", "120", "3 true")
+	say("exists", "", "3 false")
+}
