@@ -81,6 +81,9 @@ func sceneFromCluster(ctx context.Context, o fromClusterOptions, out, note io.Wr
 			left = append(left, d)
 		}
 	}
+	if len(chosen) == 0 {
+		return fmt.Errorf("no Deployment of namespace %s can be a module; a module's name has at most 42 lower-case letters, digits and dashes, as %q has not", o.namespace, left[0].name)
+	}
 	scene, err := listenScene(cmp.Or(o.name, o.namespace), o.namespace, chosen)
 	if err != nil {
 		return err

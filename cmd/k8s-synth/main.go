@@ -88,10 +88,11 @@ Start with "k8s-synth play", then turn a knob from another program:
 	}
 	strictArgs(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(playCommand(), renderCommand(), statusCommand(), sceneCommand(), topologyCommand(), modulesCommand(), devicesCommand(),
+	root.AddCommand(playCommand(), renderCommand(), statusCommand(), sceneCommand(), modulesCommand(), devicesCommand(),
 		kubeconfigCommand(), unitCommand(), versionCommand(),
-		forwardCommand("cluster", "Run the embedded control plane alone"),
-		forwardCommand("kube", "Run the observer of a cluster alone, speaking the stream on stdin and stdout"))
+		forwardCommand("topology", "Validate, synthesize, diff and apply the Kubernetes part of a patch by hand", "k8s-synth-kube", "topology"),
+		forwardCommand("cluster", "Run the embedded control plane alone", "k8s-synth-cluster"),
+		forwardCommand("kube", "Run the observer of a cluster alone, speaking the stream on stdin and stdout", "k8s-synth-kube"))
 	for _, c := range root.Commands() {
 		strictArgs(c)
 	}

@@ -55,8 +55,8 @@ const (
 	farewell = 8 * time.Second
 	// queuedActions bounds what waits for a neighbour that is away.
 	queuedActions = 256
-	// keptSettings bounds what is set again after a start. Objects go and are
-	// never heard of again; the oldest settings are most likely theirs.
+	// keptSettings bounds what is set again after a start. Objects may go while
+	// nobody looks; the oldest settings are most likely theirs.
 	keptSettings = 2048
 )
 
@@ -82,6 +82,24 @@ func (l *settingList) set(s mapping.Setting) {
 		l.values = slices.Delete(l.values, 0, n)
 		l.sent = max(l.sent-n, 0)
 	}
+}
+
+// forget drops the settings of an object that is no more.
+func (l *settingList) forget(o mapping.Object) {
+	kept, sent := 0, 0
+	for i, s := range l.values {
+		if s.Object == o {
+			continue
+		}
+		if i < l.sent {
+			sent++
+		}
+		l.values[kept] = s
+		kept++
+	}
+	l.sent = sent
+	clear(l.values[kept:])
+	l.values = l.values[:kept]
 }
 
 // take returns what has to be sent. The slice is the caller's.
@@ -284,6 +302,13 @@ func (n *neighbour) set(s mapping.Setting) {
 	n.nudge()
 }
 
+// forget drops what was set on an object that is no more.
+func (n *neighbour) forget(o mapping.Object) {
+	n.mu.Lock()
+	n.settings.forget(o)
+	n.mu.Unlock()
+}
+
 // act hands the process an action, unless too many wait.
 func (n *neighbour) act(a mapping.Action) bool {
 	n.mu.Lock()
@@ -322,18 +347,18 @@ func (n *neighbour) status() neighbourStatus {
 	return neighbourStatus{Name: n.name, PID: n.pid, Starts: n.starts, RSS: residentBytes(n.pid)}
 }
 
-// forwardCommand makes "k8s-synth NAME …" run the program k8s-synth-NAME, as
-// git does.
-func forwardCommand(name, short string) *cobra.Command {
+// forwardCommand makes "k8s-synth NAME …" run another program of this build
+// with the arguments that begin with those given.
+func forwardCommand(name, short, program string, begin ...string) *cobra.Command {
 	return &cobra.Command{
 		Use: name, Short: short, DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := siblingProgram("k8s-synth-" + name)
+			path, err := siblingProgram(program)
 			if err != nil {
 				return err
 			}
 			// The program takes this process's place where the system can.
-			return syscall.Exec(path, append([]string{path}, args...), os.Environ())
+			return syscall.Exec(path, slices.Concat([]string{path}, begin, args), os.Environ())
 		},
 	}
 }

@@ -111,7 +111,7 @@ Every param and jack has an OSC address:
 	f.IntVar(&o.device.Depth, "depth", 8, "how many blocks of 64 frames are rendered ahead")
 	f.StringVar(&o.record, "record", "", "write what is heard to a WAV file")
 	f.StringVar(&o.take, "take", "", "write what the cluster says to a take, which render can play")
-	f.StringVar(&o.osc, "osc", "127.0.0.1:9000", "address on which OSC is taken, or empty for none")
+	f.StringVar(&o.osc, "osc", "127.0.0.1:9000", "address on which OSC is taken, or off for none")
 	f.StringSliceVar(&oscTo, "osc-to", nil, "addresses that are always told of every change and of what rules say, such as 127.0.0.1:9001")
 	f.StringVar(&o.stateDir, "state-dir", "", "directory of all state (default $XDG_STATE_HOME/k8s-synth)")
 	f.BoolVar(&o.ephemeral, "ephemeral", false, "throw the cluster away at the end")
@@ -120,7 +120,7 @@ Every param and jack has an OSC address:
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig of another cluster (default with --context: $KUBECONFIG, then ~/.kube/config)")
 	f.BoolVar(&o.listenOnly, "listen-only", false, "never write to the cluster, only hear it: get, list and watch are enough")
 	f.StringVarP(&o.namespace, "namespace", "n", "", "namespace in which the patch lives; nothing is written to another (default: the scene's)")
-	f.StringSliceVar(&o.also, "also", nil, "further namespaces to hear, or * for all")
+	f.StringSliceVar(&o.also, "also", nil, "further namespaces to hear, or * for all; a panel shows what of its name is in the patch's own, or else in one of these")
 	f.BoolVar(&o.yes, "yes", false, "write to another cluster without asking")
 	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be written to another cluster, and end")
 	f.StringVar(&o.reach, "reach", "auto", "how requests get to a Service in real mode: direct (its address), proxy (through the API server) or auto")
@@ -184,6 +184,7 @@ type player struct {
 	turns       chan turn
 	transitions chan mapping.Transition
 	calls       chan func()
+	sayings     chan saying
 	ended       chan struct{} // closed when loop has returned: nothing is taken any more
 	problems    map[string]time.Time
 	told        string // the last logged status
@@ -202,7 +203,7 @@ const (
 // play opens everything, plays, and closes everything in order.
 func play(ctx context.Context, o playOptions) (err error) {
 	p := &player{o: o, console: newConsole(os.Stderr), began: time.Now(), cpuAt: time.Now(),
-		turns: make(chan turn, 4096), transitions: make(chan mapping.Transition, 4096), calls: make(chan func(), 16),
+		turns: make(chan turn, 4096), transitions: make(chan mapping.Transition, 4096), calls: make(chan func(), 16), sayings: make(chan saying, 4096),
 		ended: make(chan struct{}), problems: map[string]time.Time{}}
 	level := slog.LevelInfo
 	if o.verbose {
@@ -264,7 +265,7 @@ func play(ctx context.Context, o playOptions) (err error) {
 		}
 		p.kube.publish(t)
 	}
-	if o.osc != "off" {
+	if o.osc != "" && o.osc != "off" {
 		if p.osc, err = openOSC(o.osc, o.oscTo, p.log, p.rack, p.turn); err != nil {
 			return fmt.Errorf("osc on %s: %w", o.osc, err)
 		}
@@ -326,6 +327,9 @@ func play(ctx context.Context, o playOptions) (err error) {
 		if n != nil {
 			wg.Go(func() { n.run(neighbours) })
 		}
+	}
+	if p.osc != nil {
+		wg.Go(p.say)
 	}
 	notifySystemd("READY=1")
 	p.loop(ctx)
@@ -483,12 +487,34 @@ func (p *player) adopt(e mapping.Edit) {
 // tell sends what a rule says over OSC.
 func (p *player) tell(address string, args []any) {
 	// With the constant latency of everything else that is told.
-	args = slices.Clone(args)
-	time.AfterFunc(time.Duration(p.scene.Latency*float64(time.Second)), func() {
-		if err := p.osc.tell(address, args); err != nil {
-			p.call(func() { p.problem(mapping.Problem{Where: "osc of a rule", Text: err.Error()}) })
+	s := saying{time.Now().Add(time.Duration(p.scene.Latency * float64(time.Second))), address, slices.Clone(args)}
+	select {
+	case p.sayings <- s:
+	default:
+		p.problem(mapping.Problem{Where: "osc of a rule", Text: "more messages wait than can be sent; some were dropped"})
+	}
+}
+
+// saying is what a rule says over OSC, and when.
+type saying struct {
+	at      time.Time
+	address string
+	args    []any
+}
+
+// say sends what rules say, in their order, until loop has returned.
+func (p *player) say() {
+	for {
+		select {
+		case <-p.ended:
+			return
+		case s := <-p.sayings:
+			time.Sleep(time.Until(s.at))
+			if err := p.osc.tell(s.address, s.args); err != nil {
+				p.call(func() { p.problem(mapping.Problem{Where: "osc of a rule", Text: err.Error()}) })
+			}
 		}
-	})
+	}
 }
 
 func (p *player) transition(t mapping.Transition) {
@@ -569,6 +595,9 @@ func (p *player) loop(ctx context.Context) {
 			frame := p.present(t.Time)
 			p.rack.Apply(t, frame)
 			p.rules.apply(t, frame)
+			if t.Object.Kind == mapping.KindPod && t.Field == mapping.FieldExists && t.New == "" {
+				p.kube.forget(t.Object)
+			}
 		case t := <-p.turns:
 			p.apply(t)
 		case f := <-p.calls:

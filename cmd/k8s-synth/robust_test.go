@@ -2,6 +2,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +14,7 @@ import (
 	"time"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/scenes"
 )
 
 // A terminal that takes nothing, such as one stopped with Ctrl-S, does not
@@ -126,4 +132,64 @@ func TestEphemeral(t *testing.T) {
 			t.Errorf("%s is still there", dir)
 		}
 	}
+}
+
+// What was set on objects that are gone is not set again after a start.
+func TestSettingsOfTheGone(t *testing.T) {
+	n := &neighbour{}
+	pod := func(i int) mapping.Object { return mapping.Object{Kind: "pod", Name: "web", UID: fmt.Sprint(i)} }
+	for i := range 10 {
+		n.set(mapping.Setting{Object: pod(i), Name: mapping.SetCPU, Value: "100"})
+		n.set(mapping.Setting{Object: pod(i), Name: mapping.SetPanel, Value: "a"})
+	}
+	n.settings.take()
+	n.set(mapping.Setting{Object: pod(9), Name: mapping.SetCPU, Value: "200"})
+	for i := range 9 {
+		n.forget(pod(i))
+	}
+	if got := n.settings.take(); len(got) != 1 || got[0].Value != "200" {
+		t.Errorf("still to be sent: %v", got)
+	}
+	if len(n.settings.values) != 2 {
+		t.Errorf("kept %v", n.settings.values)
+	}
+}
+
+// What rules say over OSC comes in the order in which they said it.
+func TestSayingsKeepTheirOrder(t *testing.T) {
+	listener, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	p := &player{scene: &scenes.Scene{Latency: 0.03}, sayings: make(chan saying, 200), ended: make(chan struct{}), problems: map[string]time.Time{}}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	rack := mapping.NewRack(mapping.Config{SampleRate: 48000, Channels: 2})
+	if p.osc, err = openOSC("127.0.0.1:0", []netip.AddrPort{listener.LocalAddr().(*net.UDPAddr).AddrPort()}, log, rack, p.turn); err != nil {
+		t.Fatal(err)
+	}
+	defer p.osc.Close()
+	done := make(chan struct{})
+	go func() { defer close(done); p.say() }()
+	const n = 150
+	began := time.Now()
+	for i := range n {
+		p.tell(fmt.Sprintf("/said/%d", i), []any{int32(i)})
+	}
+	buf := make([]byte, 2048)
+	_ = listener.SetReadDeadline(began.Add(10 * time.Second))
+	for i := range n {
+		k, err := listener.Read(buf)
+		if err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+		if i == 0 && time.Since(began) < 30*time.Millisecond {
+			t.Errorf("the first came after %v, earlier than everything else that is heard", time.Since(began))
+		}
+		if got := strings.TrimRight(string(buf[:k]), "\x00"); !strings.HasPrefix(got, fmt.Sprintf("/said/%d\x00", i)) {
+			t.Fatalf("message %d is %q", i, got)
+		}
+	}
+	close(p.ended)
+	<-done
 }
