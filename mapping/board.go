@@ -39,7 +39,7 @@ type Board struct {
 	byName      map[string]*podState // the newest pod of each namespace/name
 	nodes       map[string]*nodeState
 	onNode      map[string]int // pods by the name of their node
-	heard       int            // pods that have a seat, or are bare
+	heard       int            // pods of the patch's namespace that have a seat, or are bare
 	objects     map[string]*object
 	generations map[string]*generations
 	lent        map[string]string // names, as kind/name, by the other namespace that has them
@@ -110,7 +110,7 @@ func newStatus(kind string) status {
 func newBoard(cfg Config, emit func(instrument.Event)) *Board {
 	return &Board{embedded: cfg.Embedded, namespace: cfg.Namespace, storm: max(cfg.Storm, 0.5), policy: cfg.StormPolicy, rate: cfg.SampleRate, emit: emit,
 		wanted: func(string) bool { return false }, shown: func(int64) {},
-		patch:  &instrument.Patch{}, panels: map[string][]panelRef{}, podPanels: map[string]*podPanel{}, views: map[string][]*podPanel{}, watchers: map[string][]panelRef{},
+		patch: &instrument.Patch{}, panels: map[string][]panelRef{}, podPanels: map[string]*podPanel{}, views: map[string][]*podPanel{}, watchers: map[string][]panelRef{},
 		deployments: map[string]*deploymentState{}, pods: map[string]*podState{}, byName: map[string]*podState{},
 		nodes: map[string]*nodeState{}, onNode: map[string]int{}, objects: map[string]*object{}, generations: map[string]*generations{}, lent: map[string]string{},
 		space: namespaceState{headroom: 1, powered: true}, taking: true}

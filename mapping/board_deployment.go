@@ -142,7 +142,7 @@ func (b *Board) applyDeployment(t Transition, frame int64) {
 	case FieldUpdated:
 		d.updated = n
 	case FieldReason:
-		if t.New == "FailedCreate" && t.Old != t.New && !t.Quiet {
+		if t.New == "FailedCreate" && t.Old != t.New && !t.Quiet && !b.foreign(t.Object.Namespace) {
 			b.pulse(b.panels[KindNamespace], "refused", 0, frame)
 		}
 	case FieldReplicas:
@@ -202,7 +202,7 @@ func (b *Board) enter(d *deploymentState, p *podState) {
 func (b *Board) seat(d *deploymentState, p *podState) {
 	sit := func(s int) {
 		d.pods[s], p.slot, p.last = p, s, s
-		b.heard++
+		b.count(p, 1)
 	}
 	for i, s := range d.left {
 		if d.pods[s] == nil {
@@ -216,7 +216,7 @@ func (b *Board) seat(d *deploymentState, p *podState) {
 		// It is on its way out, and has said so.
 		if old != nil && old.evicted && old.deleting && old.replica == p.replica {
 			old.slot, old.relieved = -1, true
-			b.heard--
+			b.count(old, -1)
 			sit(s)
 			return
 		}
@@ -242,7 +242,7 @@ func (b *Board) vacate(d *deploymentState, p *podState, frame int64) {
 		return
 	}
 	d.pods[p.slot] = nil
-	b.heard--
+	b.count(p, -1)
 	if p.evicted && len(d.waiting) == 0 && len(d.left) < instrument.MaxPoly {
 		d.left = append(d.left, p.slot)
 	}

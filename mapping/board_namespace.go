@@ -36,6 +36,14 @@ func (s *namespaceState) show(b *Board, refs []panelRef, frame int64) {
 	s.showPods(b, frame)
 }
 
+// count counts a pod once more among those of the case that are heard, or with
+// −1 once less.
+func (b *Board) count(p *podState, n int) {
+	if !b.foreign(p.object.Namespace) {
+		b.heard += n
+	}
+}
+
 // showPods shows how many pods are heard.
 func (s *namespaceState) showPods(b *Board, frame int64) {
 	b.show(b.panels[KindNamespace], "pods", 0, countVolts(b.heard), frame)

@@ -39,6 +39,9 @@ func TestOtherNamespaces(t *testing.T) {
 
 	t.Run("own", func(t *testing.T) {
 		r := newRig(t)
+		r.plug(ids("namespace/case"), nil, map[string]string{"refused": "namespace/case/refused"})
+		in(r, "other", KindDeployment, "api", "", FieldReason, "FailedCreate")
+		r.wantHits("another namespace's quota", map[string]int{"refused": 0})
 		r.turn("/deployment/web/replicas", 2)
 		r.sets = nil
 		ready(r, "other", 3)
@@ -48,9 +51,13 @@ func TestOtherNamespaces(t *testing.T) {
 		r.want("/deployment/web/error", 0)
 		r.want("/pod/p2/ready", 10)
 		r.want("/pod/p3/ready", 0)
+		r.want("/namespace/case/pods", 16) // as many as it shows, of 18
 		in(r, "other", KindPod, "solo", "", FieldPhase, "Running")
 		r.run(0.05)
 		r.want("/pod/solo/phase", 0)
+		if n := r.board.heard; n != 18 {
+			t.Errorf("%d pods of the namespace are heard, want 18", n)
+		}
 		for _, s := range r.sets {
 			if s.Object.Namespace == "other" {
 				t.Errorf("%+v is set in another namespace", s)

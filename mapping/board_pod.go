@@ -153,7 +153,9 @@ func (b *Board) findBare() {
 	}
 	for _, key := range slices.Sorted(maps.Keys(b.pods)) {
 		if p := b.pods[key]; p.owner == "" {
-			if v := b.podPanels[p.module]; v != nil {
+			// One that is on its way out may have a successor.
+			stays := !p.deleting && p.alive()
+			if v := b.podPanels[p.module]; v != nil && (v.bare == nil || stays && (v.bare.deleting || !v.bare.alive())) {
 				v.bare = p
 			}
 		}
@@ -268,13 +270,13 @@ func (b *Board) adopt(p *podState, t *Transition, fresh bool, frame int64) {
 			b.look(v, frame)
 		}
 		if !fresh {
-			b.heard--
+			b.count(p, -1)
 		}
 		p.owner, p.replica, p.module = t.Owner, t.Replica, ""
 		return
 	}
 	if fresh {
-		b.heard++
+		b.count(p, 1)
 	}
 	name := moduleName(t)
 	if b.foreign(t.Object.Namespace) {
@@ -395,9 +397,10 @@ func (b *Board) podGone(key string, p *podState, quiet bool, frame int64) {
 	b.settle(p, "")
 	d := b.owner(p)
 	if d == nil {
-		b.heard--
+		b.count(p, -1)
 		if v := b.podPanels[p.module]; v != nil && v.bare == p {
 			v.bare = nil
+			b.findBare()
 		}
 	} else {
 		b.vacate(d, p, frame)

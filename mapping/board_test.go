@@ -706,3 +706,27 @@ func TestEndlessStorm(t *testing.T) {
 	}
 	r.wantGates("pods", "")
 }
+
+// TestSuccessorOfABarePod: a panel shows the pod that stays, whatever order
+// they are found in.
+func TestSuccessorOfABarePod(t *testing.T) {
+	for _, uids := range [][2]string{{"a", "b"}, {"b", "a"}} {
+		r := newRig(t)
+		say := func(uid, field, now string) {
+			r.Apply(Transition{Object: Object{Kind: KindPod, Namespace: "k8s-synth", Name: "solo-" + uid, UID: uid}, Owner: "solo", Field: field, New: now}, r.frame+1)
+		}
+		old, next := uids[0], uids[1]
+		say(old, FieldPhase, "Failed")
+		say(old, FieldDeleting, "true")
+		say(next, FieldPhase, "Running")
+		r.want("/pod/solo/phase", 5)
+		if err := r.Load(r.Patch().Clone()); err != nil {
+			t.Fatal(err)
+		}
+		r.want("/pod/solo/phase", 5)
+		say(old, FieldExists, "")
+		r.want("/pod/solo/phase", 5)
+		say(next, FieldExists, "")
+		r.want("/pod/solo/exists", 0)
+	}
+}
