@@ -1,8 +1,10 @@
 package kube
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -12,8 +14,11 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/k8s-synth/k8s-synth/kube/eno"
 	"github.com/k8s-synth/k8s-synth/mapping"
@@ -152,6 +157,10 @@ func TestEditsOfOwnAndForeignHands(t *testing.T) {
 	h.topology(cm(8, "vim", "replicas: [", left))
 	if h.rejected == nil || len(h.notes) == 0 || !strings.Contains(h.problems[len(h.problems)-1], "refused") {
 		t.Fatalf("rejected %v, problems %q", h.rejected, h.problems)
+	}
+	h.topology(cm(8, "vim", strings.Replace(textOf(t, base), "replicas: 8", "replicas: 99", 1), left))
+	if got := h.problems[len(h.problems)-1]; !regexp.MustCompile(`line \d+, column \d+: modules.deployment/web.replicas`).MatchString(got) {
+		t.Errorf("the place of a slip is not told: %q", got)
 	}
 	h.attached, h.flight = true, nil
 	if got, _, _ := h.next(time.Now()); got != nil {
@@ -326,4 +335,144 @@ func TestOutboxNeverLosesAnEdit(t *testing.T) {
 	if edits != 10 {
 		t.Errorf("%d of 10 edits wait", edits)
 	}
+}
+
+// TestSettingOfANodeThatIsLent labels a node after a setting of it was refused.
+func TestSettingOfANodeThatIsLent(t *testing.T) {
+	s := newSettings()
+	node := mapping.Object{Kind: mapping.KindNode, Name: "theirs"}
+	s.set(mapping.Setting{Object: node, Name: mapping.SetCordon, Value: "true"})
+	now := time.Now()
+	at, todo, facts, _ := s.take(now)
+	if s.finish(at, todo, facts, ourNode(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}}), now) == "" {
+		t.Fatal("the refusal is not told")
+	}
+	ours := false
+	may := func(mapping.Object) bool { return ours }
+	now = now.Add(time.Minute)
+	s.lend(may)
+	if _, todo, _, _ := s.take(now); todo != nil {
+		t.Error("a node that is not lent is asked for again")
+	}
+	ours = true
+	s.lend(may)
+	at, todo, facts, _ = s.take(now)
+	if todo[mapping.SetCordon].value != "true" {
+		t.Fatalf("a node that was lent is set to %v", todo)
+	}
+	s.finish(at, todo, facts, nil, now)
+	s.lend(may)
+	if _, todo, _, _ := s.take(now.Add(time.Minute)); todo != nil {
+		t.Error("what was made is made again")
+	}
+	// A real node keeps its capacity, however long one waits.
+	s.set(mapping.Setting{Object: node, Name: mapping.SetCapacity, Value: "100"})
+	now = now.Add(time.Minute)
+	at, todo, facts, _ = s.take(now)
+	s.finish(at, todo, facts, fmt.Errorf("%w: %w", errOwnCapacity, ErrNotOurs), now)
+	s.lend(may)
+	if _, todo, _, _ := s.take(now.Add(time.Minute)); todo != nil {
+		t.Error("the capacity of a real node is asked for again")
+	}
+}
+
+// TestRefusalsOfAnAPIThatStarts tells them only where they go on, or come later.
+func TestRefusalsOfAnAPIThatStarts(t *testing.T) {
+	for _, err := range []error{
+		apierrors.NewTooManyRequests("storage is initializing", 1), apierrors.NewInternalError(errors.New("x")), apierrors.NewServiceUnavailable("x"),
+	} {
+		err = fmt.Errorf("pod %q: %w", "a", err)
+		var once tellOnce
+		if once.ill(err) {
+			t.Errorf("told while it starts: %v", err)
+		}
+		once.began = time.Now().Add(-bootPatience)
+		if !once.ill(err) || once.ill(err) {
+			t.Errorf("what goes on is not told once: %v", err)
+		}
+		once = tellOnce{}
+		once.well()
+		if !once.ill(err) {
+			t.Errorf("not told after it was up: %v", err)
+		}
+	}
+	var once tellOnce
+	if !once.ill(apierrors.NewForbidden(corev1.Resource("pods"), "a", errors.New("no"))) {
+		t.Error("a right that is missing is not told at once")
+	}
+}
+
+// TestEndpointsEndWithTheirSelector pulls the cable of a Service whose endpoints
+// we keep, while we run and while we do not.
+func TestEndpointsEndWithTheirSelector(t *testing.T) {
+	mine := map[string]string{eno.ManagedByLabel: eno.ManagedBy}
+	service := func(name, selector string) *corev1.Service {
+		return &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: DefaultNamespace, UID: types.UID(name), Labels: mine, Annotations: map[string]string{eno.SelectorAnnotation: selector}},
+			Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
+		}
+	}
+	slice := func(name, manager, label string) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: DefaultNamespace, UID: types.UID(name),
+			Labels: map[string]string{discoveryv1.LabelServiceName: "left", discoveryv1.LabelManagedBy: manager, eno.ManagedByLabel: label},
+		}}
+	}
+	left := service("left", "") // its slice is from an earlier run
+	pulled := service("pulled", "app in (a,b)")
+	kept := service("kept", "!muted")
+	client := fake.NewClientset(left, pulled, kept,
+		slice("left-k8s-synth-v4-0", eno.ManagedBy, eno.ManagedBy),
+		slice("kubernetes-own", "endpointslice-controller.k8s.io", ""),
+		slice("unlabelled", eno.ManagedBy, ""))
+	conn := &Conn{core: client.CoreV1(), discovery: client.DiscoveryV1()}
+	p := NewPublisher(NewObserver(Options{Problem: func(where, text string) { t.Errorf("%s: %s", where, text) }}))
+	var mu sync.Mutex
+	known := []*corev1.Service(nil)
+	synced := false
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.keepEndpoints(ctx, conn, func() ([]*corev1.Service, bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			return slices.Clone(known), synced
+		})
+	}()
+	defer func() { cancel(); <-done }()
+	are := func(want ...string) func() bool {
+		return func() bool {
+			list, err := client.DiscoveryV1().EndpointSlices(DefaultNamespace).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for i := range list.Items {
+				names = append(names, list.Items[i].Name)
+			}
+			slices.Sort(names)
+			return slices.Equal(names, want)
+		}
+	}
+	time.Sleep(100 * time.Millisecond)
+	if !are("kubernetes-own", "left-k8s-synth-v4-0", "unlabelled")() {
+		t.Fatal("slices were deleted before the Services were known")
+	}
+	mu.Lock()
+	known, synced = []*corev1.Service{left, pulled, kept}, true
+	mu.Unlock()
+	p.pods <- struct{}{}
+	eventually(t, "the end of what was left", are("kept-k8s-synth-v4-0", "kubernetes-own", "pulled-k8s-synth-v4-0", "unlabelled"))
+	without := service("pulled", "")
+	if _, err := client.CoreV1().Services(DefaultNamespace).Update(ctx, without, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	known = []*corev1.Service{left, without, kept}
+	mu.Unlock()
+	begin := time.Now()
+	p.pods <- struct{}{}
+	eventually(t, "the end of the pulled one", are("kept-k8s-synth-v4-0", "kubernetes-own", "unlabelled"))
+	t.Logf("a pulled cable is without endpoints after %v", time.Since(begin).Round(time.Millisecond))
 }

@@ -181,16 +181,14 @@ func hand(cm *corev1.ConfigMap) string {
 	return by
 }
 
-// readTopology reads and checks what stands in the ConfigMap.
+// readTopology reads and checks what stands in the ConfigMap. An error names
+// the line and column of each fault.
 func readTopology(cm *corev1.ConfigMap, namespace string) (mapping.Topology, error) {
-	t, err := eno.Decode(cm)
-	if err != nil {
-		return t, err
+	t, err := eno.Load(cm)
+	if err == nil && t.Namespace != namespace {
+		err = fmt.Errorf("%w: namespace: %q, but the instrument plays in %q", eno.ErrInvalidTopology, t.Namespace, namespace)
 	}
-	if t.Namespace != namespace {
-		return t, fmt.Errorf("%w: namespace: %q, but the instrument plays in %q", eno.ErrInvalidTopology, t.Namespace, namespace)
-	}
-	return t, eno.Validate(t)
+	return t, err
 }
 
 // placeNames names at most a few places, for a sentence.

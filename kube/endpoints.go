@@ -36,27 +36,50 @@ const (
 
 // keepEndpoints keeps the EndpointSlices of our Services whose selector is more
 // than a Service can say: sets, negations. Kubernetes' own controller keeps
-// those of all others.
-func (p *Publisher) keepEndpoints(ctx context.Context, conn *Conn, services func() []*corev1.Service) {
+// those of all others, but not these: where a Service no longer has such a
+// selector, its slices of ours are taken away, also those that an earlier run
+// has left. Services returns false until they are known.
+func (p *Publisher) keepEndpoints(ctx context.Context, conn *Conn, services func() ([]*corev1.Service, bool)) {
 	ticker := time.NewTicker(endpointsEvery)
 	defer ticker.Stop()
 	var once tellOnce
+	// swept are the Services whose slices are the only ones, as of the time at.
+	var swept map[types.UID]bool
+	var at time.Time
 	for {
-		for _, s := range services() {
-			if s.Annotations[eno.SelectorAnnotation] == "" || ours(s, "service") != nil || s.DeletionTimestamp != nil {
+		all, known := services()
+		selecting, well := map[types.UID]bool{}, known
+		ill := func(where string, err error) {
+			well = false
+			if ctx.Err() == nil && once.ill(err) {
+				p.observer.Problem(where, err.Error())
+			}
+		}
+		for _, s := range all {
+			if !selects(s) {
+				continue
+			}
+			selecting[s.UID] = true
+			if s.DeletionTimestamp != nil {
 				continue
 			}
 			callCtx, cancel := context.WithTimeout(ctx, callTimeout)
-			err := p.writeEndpoints(callCtx, conn, s)
-			cancel()
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err == nil:
-				once.well()
-			case once.ill(err.Error()):
-				p.observer.Problem("service/"+s.Name, err.Error())
+			if err := p.writeEndpoints(callCtx, conn, s); err != nil {
+				ill("service/"+s.Name, err)
 			}
+			cancel()
+		}
+		if known && (!maps.Equal(selecting, swept) || time.Since(at) > keepEvery) {
+			callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+			if err := p.sweepEndpoints(callCtx, conn, selecting); err != nil {
+				ill("publisher", err)
+			} else {
+				swept, at = selecting, time.Now()
+			}
+			cancel()
+		}
+		if well {
+			once.well()
 		}
 		select {
 		case <-ctx.Done():
@@ -70,6 +93,52 @@ func (p *Publisher) keepEndpoints(ctx context.Context, conn *Conn, services func
 			}
 		}
 	}
+}
+
+// selects says whether the slices of a Service are ours to keep.
+func selects(s *corev1.Service) bool {
+	return s.Annotations[eno.SelectorAnnotation] != "" && ours(s, "service") == nil
+}
+
+// ourSlices selects the EndpointSlices that we have written. Nothing else is
+// ever changed.
+const ourSlices = discoveryv1.LabelManagedBy + "=" + eno.ManagedBy + "," + eno.ManagedByLabel + "=" + eno.ManagedBy
+
+// sweepEndpoints deletes our slices of Services that do not, or no longer, need
+// them: traffic would go on to the pods in them. The selecting ones are left
+// alone.
+func (p *Publisher) sweepEndpoints(ctx context.Context, conn *Conn, selecting map[types.UID]bool) error {
+	list, err := conn.discovery.EndpointSlices(p.observer.Namespace).List(ctx, metav1.ListOptions{LabelSelector: ourSlices})
+	if err != nil {
+		return fmt.Errorf("endpoint slices: %w", err)
+	}
+	for i := range list.Items {
+		slice := &list.Items[i]
+		if slice.DeletionTimestamp != nil || slices.ContainsFunc(slice.OwnerReferences, func(r metav1.OwnerReference) bool { return selecting[r.UID] }) {
+			continue
+		}
+		// What is known of the Service may be older than the slice.
+		name := slice.Labels[discoveryv1.LabelServiceName]
+		s, err := conn.core.Services(slice.Namespace).Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case err == nil && selects(s):
+			continue
+		case err != nil && !apierrors.IsNotFound(err):
+			return fmt.Errorf("service %q: %w", name, err)
+		}
+		if err := deleteSlice(ctx, conn, slice); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deleteSlice(ctx context.Context, conn *Conn, slice *discoveryv1.EndpointSlice) error {
+	err := conn.discovery.EndpointSlices(slice.Namespace).Delete(ctx, slice.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &slice.UID, ResourceVersion: &slice.ResourceVersion}})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("endpoint slice %q: %w", slice.Name, err)
+	}
+	return nil
 }
 
 // sawPods notes that endpoints may have changed.
@@ -106,7 +175,7 @@ func (p *Publisher) writeEndpoints(ctx context.Context, conn *Conn, s *corev1.Se
 		return err
 	}
 	slicesOf := conn.discovery.EndpointSlices(s.Namespace)
-	list, err := slicesOf.List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + s.Name + "," + discoveryv1.LabelManagedBy + "=" + eno.ManagedBy})
+	list, err := slicesOf.List(ctx, metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + s.Name + "," + ourSlices})
 	if err != nil {
 		return fmt.Errorf("endpoint slices of service %q: %w", s.Name, err)
 	}
@@ -124,7 +193,7 @@ func (p *Publisher) writeEndpoints(ctx context.Context, conn *Conn, s *corev1.Se
 			continue
 		case is.AddressType != slice.AddressType:
 			// The type never changes in one slice; the next round makes it anew.
-			err = slicesOf.Delete(ctx, is.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &is.UID}})
+			err = deleteSlice(ctx, conn, is)
 		default:
 			slice.ResourceVersion = is.ResourceVersion
 			_, err = slicesOf.Update(ctx, slice, metav1.UpdateOptions{FieldManager: FieldManager})
@@ -134,9 +203,8 @@ func (p *Publisher) writeEndpoints(ctx context.Context, conn *Conn, s *corev1.Se
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(there)) {
-		uid := there[name].UID
-		if err := slicesOf.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return fmt.Errorf("endpoint slice %q: %w", name, err)
+		if err := deleteSlice(ctx, conn, there[name]); err != nil {
+			return err
 		}
 	}
 	return nil

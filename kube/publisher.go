@@ -36,9 +36,8 @@ import (
 
 const (
 	// gateTimeout opens the gate although Eno has not answered: the newest
-	// topology must not wait behind one that nobody takes. To open it early is
-	// no gain: Eno takes note of each change with a write of its own, and what
-	// that costs is missing where it synthesizes.
+	// topology must not wait behind one that nobody takes. To open it earlier
+	// was tried on a busy machine, and was not shown to help.
 	gateTimeout = 2 * time.Second
 	// enoPatience is after how long without an answer the player is told that
 	// Eno is missing. While the cluster boots, it is for some seconds.
@@ -102,7 +101,6 @@ type Publisher struct {
 	told       bool
 	failed     string // UUID of the synthesis under way that shows an error
 	problem    string
-	refused    string // why the topology could not be written, as it was told
 
 	// version is the resource version of the ConfigMap as it was last seen, ""
 	// where there is none; only on that is written. revision and uid are the
@@ -458,7 +456,7 @@ func (p *Publisher) do(ctx context.Context, conn *Conn) {
 		switch {
 		case err == nil:
 			once[a.Verb].well()
-		case ctx.Err() == nil && (a.Verb != mapping.VerbWrite || once[a.Verb].ill(err.Error())):
+		case ctx.Err() == nil && (a.Verb != mapping.VerbWrite || once[a.Verb].ill(err)):
 			p.observer.Problem(a.Verb, err.Error())
 		}
 	}
@@ -543,12 +541,12 @@ func (p *Publisher) serve(ctx context.Context, conn *Conn) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
-		p.keepEndpoints(ctx, conn, func() []*corev1.Service {
-			all, err := services.Lister().List(labels.Everything())
-			if err != nil {
-				return nil
+		p.keepEndpoints(ctx, conn, func() ([]*corev1.Service, bool) {
+			if !services.Informer().HasSynced() {
+				return nil, false
 			}
-			return all
+			all, err := services.Lister().List(labels.Everything())
+			return all, err == nil
 		})
 	})
 	if !cache.WaitForCacheSync(ctx.Done(), ingresses.Informer().HasSynced) {
@@ -565,7 +563,7 @@ func (p *Publisher) serve(ctx context.Context, conn *Conn) {
 		switch {
 		case err == nil:
 			once.well()
-		case ctx.Err() == nil && once.ill(err.Error()):
+		case ctx.Err() == nil && once.ill(err):
 			p.observer.Problem("ingress", err.Error())
 		}
 		again := make(<-chan time.Time)
@@ -610,6 +608,7 @@ func (p *Publisher) publish(ctx context.Context, conn *Conn) {
 	defer timer.Stop()
 	delay := reconnectMin
 	var failing time.Time
+	var once tellOnce
 	for {
 		t, count, wait := p.next(time.Now())
 		if t != nil {
@@ -619,13 +618,16 @@ func (p *Publisher) publish(ctx context.Context, conn *Conn) {
 			}
 			if err == nil {
 				delay, failing = reconnectMin, time.Time{}
+				once.well()
 				continue
 			}
 			if failing.IsZero() {
 				failing = time.Now()
 			}
 			p.log.Warn("the topology was not written", "generation", t.Generation, "reason", err)
-			p.say("publisher", err)
+			if once.ill(err) {
+				p.observer.Problem("publisher", err.Error())
+			}
 			most := 2 * reconnectSoon
 			if time.Since(failing) > soon {
 				most = reconnectMax
@@ -749,15 +751,13 @@ func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, cou
 	}
 	p.mu.Lock()
 	clear(p.writing)
-	p.known, p.base, p.refused = hash, &t, ""
+	p.known, p.base = hash, &t
 	if p.rejected == rejected {
 		p.rejected = nil
 	}
 	if revisionOf(cm) >= p.revision || cm.UID != p.uid {
 		p.version, p.revision, p.uid = cm.ResourceVersion, revisionOf(cm), cm.UID
 	}
-	p.mu.Unlock()
-	p.mu.Lock()
 	p.published = count
 	p.flight = &flight{revision: revisionOf(cm), at: at}
 	if p.oldest == nil {
@@ -1031,15 +1031,4 @@ func (p *Publisher) write(ctx context.Context, conn *Conn, key string) error {
 	}
 	p.observer.beaten(revisionOf(cm), time.Since(at))
 	return nil
-}
-
-// say tells an error once in a row.
-func (p *Publisher) say(where string, err error) {
-	p.mu.Lock()
-	news := err.Error() != p.refused
-	p.refused = err.Error()
-	p.mu.Unlock()
-	if news {
-		p.observer.Problem(where, err.Error())
-	}
 }

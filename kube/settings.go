@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -42,6 +43,9 @@ const (
 	// doubles up to settingRetryMax.
 	settingRetry    = 100 * time.Millisecond
 	settingRetryMax = 400 * time.Millisecond
+	// settingLent is how often it is looked whether an object that was refused
+	// has got our label.
+	settingLent = time.Second
 	// voicePort is where our container takes its load.
 	voicePort = 8080
 )
@@ -51,6 +55,8 @@ var (
 	errGone = errors.New("gone")
 	// errNotYet says that the object of a setting is not ready for it.
 	errNotYet = errors.New("not yet")
+	// errOwnCapacity says why the capacity of a real node is never set.
+	errOwnCapacity = errors.New("has the capacity that it has")
 )
 
 // settings holds the newest value of each setting and makes them, an object at
@@ -68,6 +74,8 @@ type objectSettings struct {
 	next   time.Time // not before
 	retry  time.Duration
 	told   string
+	// refused says that the object did not carry our label.
+	refused bool
 	// What is known of a pod, so that it need not be read each time.
 	pod *podFacts
 }
@@ -162,7 +170,7 @@ func (s *settings) set(m mapping.Setting) {
 		s.objects[m.Object] = o
 	}
 	o.values[m.Name] = &settingValue{value: m.Value, at: time.Now()}
-	o.retry = 0
+	o.retry, o.refused = 0, false
 	if m.Name == mapping.SetPanel && m.Value != "" {
 		// A panel shows one pod: what it showed before is no longer its.
 		for other, of := range s.objects {
@@ -182,7 +190,7 @@ func (s *settings) renew() {
 		for _, v := range o.values {
 			v.done = false
 		}
-		o.pod, o.next, o.retry, o.told = nil, time.Time{}, 0, ""
+		o.pod, o.next, o.retry, o.told, o.refused = nil, time.Time{}, 0, "", false
 	}
 	s.stir()
 }
@@ -226,7 +234,7 @@ func (s *settings) take(now time.Time) (object mapping.Object, todo map[string]s
 	wait = time.Minute
 	var oldest time.Time
 	for at, o := range s.objects {
-		if o.busy {
+		if o.busy || o.refused {
 			continue
 		}
 		pending := false
@@ -271,7 +279,9 @@ func (s *settings) finish(object mapping.Object, todo map[string]settingValue, f
 	case errors.Is(err, errGone):
 		delete(s.objects, object)
 		return ""
-	case err == nil, errors.Is(err, ErrNotOurs):
+	case errors.Is(err, ErrNotOurs) && !errors.Is(err, errOwnCapacity):
+		o.retry, o.refused = 0, true // until it is lent
+	case err == nil, errors.Is(err, errOwnCapacity):
 		for name, v := range todo {
 			if is := o.values[name]; is != nil && is.at.Equal(v.at) && is.value == v.value {
 				is.done = true
@@ -296,11 +306,59 @@ func (s *settings) finish(object mapping.Object, todo map[string]settingValue, f
 	return ""
 }
 
+// lend makes the settings anew of objects that were refused and that may be
+// touched now.
+func (s *settings) lend(may func(mapping.Object) bool) {
+	var refused []mapping.Object
+	s.mu.Lock()
+	for at, o := range s.objects {
+		if o.refused {
+			refused = append(refused, at)
+		}
+	}
+	s.mu.Unlock()
+	// What is known of objects has a lock of its own, under which we are called.
+	refused = slices.DeleteFunc(refused, func(at mapping.Object) bool { return !may(at) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range refused {
+		if o := s.objects[at]; o != nil {
+			o.refused, o.told = false, ""
+			s.stir()
+		}
+	}
+}
+
+// mayTouch says whether an object carries our label, as far as it is known.
+func (p *Publisher) mayTouch(object mapping.Object) bool {
+	var labels map[string]string
+	if object.Kind == mapping.KindNode {
+		if n := p.observer.Node(object.Name); n != nil {
+			labels = n.Labels
+		}
+	} else if pod := p.observer.Pod(object.Namespace, object.Name); pod != nil {
+		labels = pod.Labels
+	}
+	return labels[eno.ManagedByLabel] == eno.ManagedBy
+}
+
 // makeSettings makes settings while the API answers.
 func (p *Publisher) makeSettings(ctx context.Context, conn *Conn) {
 	p.settings.renew()
 	var once tellOnce
 	var wg sync.WaitGroup
+	wg.Go(func() {
+		ticker := time.NewTicker(settingLent)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				p.settings.lend(p.mayTouch)
+			}
+		}
+	})
 	for range settingWriters {
 		wg.Go(func() {
 			timer := time.NewTimer(0)
@@ -325,14 +383,14 @@ func (p *Publisher) makeSettings(ctx context.Context, conn *Conn) {
 					facts, err = p.setPod(callCtx, conn, object, todo, facts)
 				}
 				cancel()
-				if ctx.Err() != nil {
-					err = errNotYet // the next session makes it
+				if ctx.Err() != nil || err != nil && once.booting(err) {
+					err = errNotYet // it is made by the next session, or soon
 				}
 				problem := p.settings.finish(object, todo, facts, err, time.Now())
 				switch {
 				case err == nil:
 					once.well()
-				case problem != "" && (errors.Is(err, ErrNotOurs) || once.ill(cause(err))):
+				case problem != "" && (errors.Is(err, ErrNotOurs) || once.ill(err)):
 					p.observer.Problem(object.String(), problem)
 				}
 			}
@@ -341,21 +399,51 @@ func (p *Publisher) makeSettings(ctx context.Context, conn *Conn) {
 	wg.Wait()
 }
 
+// bootPatience is how long an API that starts may refuse before the player is
+// told: the storage of each kind comes up by itself.
+const bootPatience = 5 * time.Second
+
 // tellOnce lets one cause of failure be told once until something goes well
-// again: an API that refuses refuses all sixteen pods.
+// again: an API that refuses refuses all sixteen pods. As long as nothing has
+// gone well, what only says that the API starts is not told for bootPatience.
 type tellOnce struct {
-	mu   sync.Mutex
-	told map[string]bool
+	mu    sync.Mutex
+	told  map[string]bool
+	began time.Time // of the first failure
+	up    bool      // something went well
 }
 
-func (o *tellOnce) ill(reason string) bool {
+// booting says whether an error is one of an API that starts.
+func (o *tellOnce) booting(err error) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.began.IsZero() {
+		o.began = time.Now()
+	}
+	return !o.up && time.Since(o.began) < bootPatience && passing(err)
+}
+
+// passing says that an API answered that it cannot at the moment.
+func passing(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	code := status.Status().Code
+	return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError
+}
+
+func (o *tellOnce) ill(err error) bool {
+	if o.booting(err) {
+		return false
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.told == nil {
 		o.told = map[string]bool{}
 	}
 	// The names of objects are in quotes.
-	parts := strings.Split(reason, `"`)
+	parts := strings.Split(cause(err), `"`)
 	for i := 1; i < len(parts); i += 2 {
 		parts[i] = ""
 	}
@@ -370,6 +458,7 @@ func (o *tellOnce) ill(reason string) bool {
 func (o *tellOnce) well() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.up = true
 	clear(o.told)
 }
 
@@ -563,7 +652,7 @@ func (p *Publisher) setNode(ctx context.Context, conn *Conn, object mapping.Obje
 		return nil
 	}
 	if node.Labels[simulatedLabel] != simulatedNode {
-		return fmt.Errorf("node %q is real and has the capacity that it has: %w", object.Name, ErrNotOurs)
+		return fmt.Errorf("node %q is real and %w: %w", object.Name, errOwnCapacity, ErrNotOurs)
 	}
 	was := node.Annotations[capacityAnnotation]
 	if v.value == "" && was == "" {
