@@ -57,7 +57,7 @@ func (o *Observer) meter(ctx context.Context, conn *Conn) {
 		begin := time.Now()
 		wait := m.poll(ctx)
 		// Of thousands of pods the answer alone is work, for the server too.
-		wait = max(wait, 10*time.Since(begin))
+		wait = max(wait, 30*time.Since(begin))
 		select {
 		case <-ctx.Done():
 			return
