@@ -15,6 +15,8 @@ const (
 	// here. What it says later is another hand's; and where it has not done by
 	// then what it was told, the panel follows it.
 	echoSeconds = 5
+	// echoesMost is how many can be told in that time.
+	echoesMost = settingRate * echoSeconds
 )
 
 // settings is what the patch sets on objects directly, and what of that the
@@ -304,6 +306,10 @@ func (s *settings) reflect(m *mirror, id instrument.ModuleID, node, cluster, wis
 	m.wish = wish
 	s.want(&m.setting, o, m.param, wish)
 	if wish != m.cluster || len(m.echoes) > 0 {
+		if len(m.echoes) >= echoesMost {
+			// The cluster is away: of what waits it is told the newest alone.
+			m.echoes = slices.Delete(m.echoes, 0, 1)
+		}
 		m.echoes = append(m.echoes, echo{wish, frame})
 	}
 }

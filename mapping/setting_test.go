@@ -235,6 +235,32 @@ func TestNodeSettings(t *testing.T) {
 		r.turnWord("/node/stage-1/cordon", "off")
 		r.wantSets("a hand uncordons", "stage-1 cordon=false")
 	})
+	t.Run("turned for as long as the cluster is away", func(t *testing.T) {
+		r := nodeRig(t, nil)
+		r.quietly(func() { r.node("false", "4000") })
+		r.run(0.1)
+		r.say(KindAPIServer, "apiserver", FieldReachable, "false")
+		for i := range 2 * echoesMost {
+			r.turn("/node/stage-1/capacity", float64(2000+i))
+			r.run(0.02)
+		}
+		l := r.settings.nodes["node/stage-1"]
+		if n := len(l.capacity.echoes); n == 0 || n > echoesMost {
+			t.Errorf("%d values wait to be told of, want at most %d", n, echoesMost)
+		}
+		last := fmt.Sprint(2000 + 2*echoesMost - 1)
+		if s := r.sets[len(r.sets)-1]; s.Value != last {
+			t.Errorf("last set %+v, want %s", s, last)
+		}
+		// What it was told last is no news when it is back.
+		r.sets = nil
+		r.say(KindAPIServer, "apiserver", FieldReachable, "true")
+		r.say(KindNode, "stage-1", FieldCapacity, last)
+		r.run(0.1)
+		if v := r.value("/node/stage-1/capacity"); fmt.Sprint(v) != last || len(r.sets) != 0 {
+			t.Errorf("the knob stands at %g, set %v", v, r.sets)
+		}
+	})
 	t.Run("what the scene says is done", func(t *testing.T) {
 		r := nodeRig(t, map[string]float64{"cordon": 1, "capacity": 2000})
 		r.quietly(func() { r.node("false", "8000") })
