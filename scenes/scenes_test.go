@@ -358,7 +358,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("got %v, want %s", got, want)
 	}
 	scripts, err := s.Scripts()
-	if err != nil || len(scripts) != 3 || scripts[0].Name != "demo" || scripts[0].Path != "" || scripts[1].Name != "jam" || scripts[2].Name != "night" || scripts[2].Err != nil {
+	if err != nil || len(scripts) != 4 || scripts[0].Name != "demo" || scripts[0].Path != "" || scripts[1].Name != "jam" || scripts[2].Name != "night" || scripts[2].Err != nil || scripts[3].Name != "requests" || scripts[3].Path != "" {
 		t.Errorf("scripts: %v, %v", scripts, err)
 	}
 	if d, err := s.Open("default"); err != nil || d.Title != "My default" {
