@@ -243,6 +243,9 @@ func listenScene(name, namespace string, list []found) (*scenes.Scene, error) {
 			target, input = id, 1
 		}
 		module, voice := "deployment/"+d.name, "voice/"+d.name
+		for n := 1; s.Patch.Module(instrument.ModuleID(voice)) != nil; n++ {
+			voice = fmt.Sprintf("voice/chord-%d", n) // the scene has one of that name
+		}
 		s.Patch.Modules = append(s.Patch.Modules,
 			instrument.Module{ID: instrument.ModuleID(module), Params: map[string]float64{"replicas": float64(min(d.replicas, instrument.MaxReplicas))}},
 			instrument.Module{ID: instrument.ModuleID(voice), Params: map[string]float64{"root": 55 * harmonics[i]}})

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -192,4 +193,18 @@ func TestSayingsKeepTheirOrder(t *testing.T) {
 	}
 	close(p.ended)
 	<-done
+}
+
+// A Deployment may be called as a voice of the default scene is.
+func TestListenSceneNames(t *testing.T) {
+	s, err := listenScene("shop", "shop", []found{{"alarm", 3}, {"chord-1", 2}, {"drone", 1}, {"chord", 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][2]string{{"alarm", "chord-1"}, {"chord-1", "chord-2"}, {"drone", "chord-3"}, {"chord", "chord"}} {
+		want, err := mapping.ParseCable("deployment/" + c[0] + "/running -> voice/" + c[1] + "/gate")
+		if err != nil || !slices.Contains(s.Patch.Cables, want) {
+			t.Errorf("deployment/%s does not play voice/%s", c[0], c[1])
+		}
+	}
 }
