@@ -49,6 +49,7 @@ type Conn struct {
 	dynamic      dynamic.Interface
 	http         *http.Client
 	base         string // ends with a slash
+	insecure     bool   // the certificate of the server is not checked
 	dialer       *connrotation.Dialer
 	pulse        *pulse
 }
@@ -106,7 +107,8 @@ func (t pulseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	switch {
 	case response.StatusCode < http.StatusInternalServerError:
 		t.pulse.beat()
-		if response.StatusCode == http.StatusTooManyRequests {
+		// One of the patch's requests may have been refused by its pod.
+		if response.StatusCode == http.StatusTooManyRequests && !strings.Contains(r.URL.Path, "/proxy/") {
 			t.pulse.throttled.Store(true)
 		}
 	default:
@@ -169,7 +171,7 @@ func (b *pulseBody) end() {
 
 // newConn makes the clients for a REST configuration.
 func newConn(config *rest.Config) (*Conn, error) {
-	c := &Conn{Server: config.Host, pulse: newPulse()}
+	c := &Conn{Server: config.Host, insecure: config.Insecure, pulse: newPulse()}
 	// Connections of our own can be cut when the API is gone, so that nothing
 	// waits on a dead one when it is back.
 	c.dialer = connrotation.NewDialer((&net.Dialer{Timeout: 2 * time.Second, KeepAlive: 15 * time.Second}).DialContext)

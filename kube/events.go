@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -56,7 +57,7 @@ func (p *Publisher) record(ctx context.Context, conn *Conn) {
 // writeEvent writes an Event, or counts up the one that says the same.
 func writeEvent(ctx context.Context, conn *Conn, n note, at time.Time) error {
 	if len(n.msg) > maxEventMessage {
-		n.msg = n.msg[:maxEventMessage-3] + "..."
+		n.msg = strings.ToValidUTF8(n.msg[:maxEventMessage-3], "") + "..."
 	}
 	events := conn.core.Events(n.about.Namespace)
 	// What says the same of the same object has the same name.
@@ -74,6 +75,9 @@ func writeEvent(ctx context.Context, conn *Conn, n note, at time.Time) error {
 	for range 3 {
 		var e *corev1.Event
 		if e, err = events.Get(ctx, name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		if err := ours(e, "event"); err != nil {
 			return err
 		}
 		e.Count++

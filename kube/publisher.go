@@ -448,19 +448,29 @@ func (p *Publisher) do(ctx context.Context, conn *Conn) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	// A clock may ask ten times a second; what is wrong is told once.
-	once := map[string]*tellOnce{}
-	for verb := range verbs {
-		once[verb] = &tellOnce{}
+	// What is asked for by hand is told each time.
+	var mu sync.Mutex
+	once := map[mapping.Object]*tellOnce{}
+	onceOf := func(a mapping.Action) *tellOnce {
+		if a.Verb == mapping.VerbWrite {
+			a.Object = mapping.Object{}
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if once[a.Object] == nil {
+			once[a.Object] = &tellOnce{}
+		}
+		return once[a.Object]
 	}
 	tell := func(a mapping.Action, err error) {
+		clocked := a.Verb == mapping.VerbWrite || a.Verb == mapping.VerbRequest
 		switch {
-		case err == nil:
-			once[a.Verb].well()
-		case ctx.Err() == nil && (a.Verb != mapping.VerbWrite || once[a.Verb].ill(err)):
+		case err == nil && clocked:
+			onceOf(a).well()
+		case err != nil && ctx.Err() == nil && (!clocked || onceOf(a).ill(err)):
 			p.observer.Problem(a.Verb, err.Error())
 		}
 	}
-	var mu sync.Mutex
 	draining := map[string]bool{}
 	for {
 		select {
@@ -476,8 +486,11 @@ func (p *Publisher) do(ctx context.Context, conn *Conn) {
 						tell(a, p.request(ctx, a))
 					})
 				default: // a miss, as on any street that is full
+					full := fmt.Errorf("%d requests are under way", maxRequests)
 					if a.Object.Kind == mapping.KindService {
-						_ = p.tellAnswer(serviceObject(p.observer, a.Object.Name), 0, "", fmt.Errorf("%d requests are under way", maxRequests))
+						_ = p.tellAnswer(serviceObject(p.observer, a.Object.Name), 0, "", full)
+					} else if i := p.router.ingress(a.Object.Name); i != nil {
+						p.observer.Tell(mapping.Transition{Time: p.observer.Now(), Object: ingressObject(i), Field: mapping.FieldMissed, New: full.Error()})
 					}
 				}
 			case mapping.VerbDrain:

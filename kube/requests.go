@@ -60,6 +60,9 @@ var (
 	errNoEndpoints = errors.New("no endpoints")
 	errRefused     = errors.New("refused")
 	errTimeout     = errors.New("timeout")
+	// errPath is of a path that a server on the way might take for another:
+	// with our own rights it would lead to any object of the cluster.
+	errPath = errors.New("a path with . or .. is not sent through the API server")
 )
 
 // reach sends HTTP requests through Services.
@@ -216,8 +219,8 @@ func (c *Conn) servesItself(ctx context.Context) bool {
 		host = s.Spec.ClusterIP
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(host, "443")+"/readyz", nil)
-	if err != nil || !strings.HasPrefix(c.base, "https:") {
-		return false
+	if err != nil || !strings.HasPrefix(c.base, "https:") || c.insecure {
+		return false // whoever answers there could not be told, and would get our credentials
 	}
 	response, err := c.http.Transport.RoundTrip(request)
 	if err != nil {
@@ -230,6 +233,11 @@ func (c *Conn) servesItself(ctx context.Context) bool {
 // proxy sends a request through the API server to services/NAME:PORT or
 // pods/NAME:PORT.
 func (r *reach) proxy(request *http.Request, conn *Conn, to string) (*http.Response, error) {
+	for part := range strings.FieldsFuncSeq(request.URL.Path, func(c rune) bool { return c == '/' || c == '\\' }) {
+		if part == "." || part == ".." {
+			return nil, errPath
+		}
+	}
 	prefix := fmt.Sprintf("api/v1/namespaces/%s/%s/proxy", r.observer.Namespace, to)
 	target, err := url.Parse(conn.base + prefix)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,11 +16,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/k8s-synth/k8s-synth/kube/eno"
 	"github.com/k8s-synth/k8s-synth/mapping"
@@ -250,5 +254,107 @@ func TestIngressIsReal(t *testing.T) {
 	}
 	if got := s.take(); !slices.Equal(got, []string{"ingress.route=/api", "service.latency", "service.served=a", "ingress.latency"}) {
 		t.Errorf("told as %v", got)
+	}
+}
+
+// roundTrip is a transport of the test's own.
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestOurRightsStayOurs sends what could lead to other objects of the cluster,
+// and looks for the cluster where anybody may answer.
+func TestOurRightsStayOurs(t *testing.T) {
+	s := newStreet(t)
+	var sent []string
+	conn := &Conn{base: "https://api/", http: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		sent = append(sent, r.URL.Host+r.URL.EscapedPath())
+		return &http.Response{StatusCode: 200, Body: http.NoBody, Header: http.Header{}}, nil
+	})}}
+	ask := func(path string) error {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://any"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.reach.proxy(request, conn, "services/web:80")
+		return err
+	}
+	for _, path := range []string{"/../../secrets", "/a/%2e%2e/%2E%2E/secrets", "/./a", `/..%5cx`, "/a/.."} {
+		if err := ask(path); !errors.Is(err, errPath) {
+			t.Errorf("%s: %v, want its refusal", path, err)
+		}
+	}
+	if err := ask("/a..b/.c/%2Fd"); err != nil || !slices.Equal(sent, []string{"api/api/v1/namespaces/k8s-synth/services/web:80/proxy/a..b/.c/%2Fd"}) {
+		t.Errorf("%v went to %q", err, sent)
+	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+	sent, conn.insecure = nil, true
+	if conn.servesItself(t.Context()) || len(sent) > 0 {
+		t.Errorf("without a check of certificates, %q was given our credentials", sent)
+	}
+	conn.insecure = false
+	if !conn.servesItself(t.Context()) || len(sent) != 1 {
+		t.Errorf("with it, %q was asked", sent)
+	}
+}
+
+// TestAClockThatIsRefusedIsToldOnce asks a foreign Service many times.
+func TestAClockThatIsRefusedIsToldOnce(t *testing.T) {
+	var mu sync.Mutex
+	told := map[string]int{}
+	o := NewObserver(Options{Transitions: func([]mapping.Transition) {}, Problem: func(_, text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		told[text]++
+	}})
+	p := NewPublisher(o)
+	for _, name := range []string{"a", "b"} {
+		(&serviceSink{join: o.services}).put(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: DefaultNamespace, UID: types.UID(name)}}, time.Now())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.do(ctx, nil) }()
+	for range 5 {
+		for _, name := range []string{"a", "b", "nobody"} { // who is not there is only missed
+			p.actions <- mapping.Action{Verb: mapping.VerbRequest, Object: mapping.Object{Kind: mapping.KindService, Name: name}}
+		}
+	}
+	eventually(t, "the refusals", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(told) == 2 && len(p.actions) == 0
+	})
+	cancel()
+	<-done
+	for text, n := range told {
+		if n != 1 {
+			t.Errorf("told %d times: %s", n, text)
+		}
+	}
+}
+
+func TestEventsAreOursAndCanBeRead(t *testing.T) {
+	client := fake.NewClientset()
+	conn := &Conn{core: client.CoreV1()}
+	n := note{corev1.ObjectReference{Kind: "ConfigMap", Namespace: "n", Name: "topology", UID: "u"}, corev1.EventTypeWarning, reasonInvalid, strings.Repeat("é", 600)}
+	for range 2 {
+		if err := writeEvent(t.Context(), conn, n, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := client.CoreV1().Events("n").List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(list.Items) != 1 {
+		t.Fatalf("%d events, %v", len(list.Items), err)
+	}
+	e := &list.Items[0]
+	if e.Count != 2 || !utf8.ValidString(e.Message) || len(e.Message) > maxEventMessage {
+		t.Errorf("counted %d, %d bytes, valid %v", e.Count, len(e.Message), utf8.ValidString(e.Message))
+	}
+	e.Labels = nil
+	if _, err := client.CoreV1().Events("n").Update(t.Context(), e, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeEvent(t.Context(), conn, n, time.Now()); !errors.Is(err, ErrNotOurs) {
+		t.Errorf("an event of another hand: %v", err)
 	}
 }
