@@ -271,7 +271,8 @@ func evictionMessage(p *podUsage, available float64) string {
 		return q.String()
 	}
 	fmt.Fprintf(&b, "The node was low on resource: memory. Threshold quantity: %s, available: %s. ", quantity(evictionThreshold), quantity(max(available, 0)))
-	for _, c := range p.containers {
+	for i := range p.containers {
+		c := &p.containers[i]
 		if c.memory > c.memoryRequest {
 			fmt.Fprintf(&b, "Container %s was using %s, request is %s, has larger consumption of memory. ", c.name, quantity(c.memory), quantity(c.memoryRequest))
 		}

@@ -124,15 +124,15 @@ type containerUsage struct {
 	name          string
 	wanted        float64 // millicores, within its limit
 	shares        float64
-	cpu           float64 // millicores that it gets
+	cpu           float64 // millicores that it gets; only this ever changes, with the lock
 	memory        float64 // bytes
 	memoryRequest float64 // bytes
 }
 
 func (p *podUsage) memory() (used, requested float64) {
-	for _, c := range p.containers {
-		used += c.memory
-		requested += c.memoryRequest
+	for i := range p.containers { // not a copy: what they get of CPU may be changing
+		used += p.containers[i].memory
+		requested += p.containers[i].memoryRequest
 	}
 	return used, requested
 }
