@@ -492,12 +492,16 @@ func (e *Engine) watch(nd *node, j int, s *Signal, n int) {
 		n = 1
 	}
 	for i, v := range s.Volts[0][:n] {
+		told := true
 		if !in.high && v > dsp.SchmittHigh {
-			in.high = true
-			nd.io.Changed(EventGate, j, i, 1)
+			told = nd.io.Changed(EventGate, j, i, 1)
+			in.high = told
 		} else if in.high && v < dsp.SchmittLow {
-			in.high = false
-			nd.io.Changed(EventGate, j, i, 0)
+			told = nd.io.Changed(EventGate, j, i, 0)
+			in.high = !told
+		}
+		if !told {
+			return // no room; the next slice tries again, so that no gate stays up
 		}
 	}
 }

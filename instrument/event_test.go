@@ -333,3 +333,30 @@ func BenchmarkEvents(b *testing.B) {
 		})
 	}
 }
+
+// TestNoGateStaysUp: an edge for which there was no room on the way out is told
+// when there is, so that what a gate holds up falls with it.
+func TestNoGateStaysUp(t *testing.T) {
+	r := newRig(t).add("node/n", nil).adopt().settle()
+	r.send(r.event(EventInput, "node/n", "cordon_gate", 0, 10, r.e.frame))
+	r.render(BlockSize)
+	for r.e.Outbox.Push(Event{Kind: EventSample, Module: 1 << 20}) {
+	}
+	r.send(r.event(EventInput, "node/n", "cordon_gate", 0, 0, r.e.frame))
+	r.render(4800)
+	for ev := (Event{}); r.e.Outbox.Pop(&ev); {
+		if ev.Kind == EventGate && ev.Value == 0 {
+			t.Fatal("there was room")
+		}
+	}
+	r.render(BlockSize)
+	fell := 0
+	for ev := (Event{}); r.e.Outbox.Pop(&ev); {
+		if ev.Kind == EventGate && ev.Module == r.c.Handle("node/n") && ev.Value == 0 {
+			fell++
+		}
+	}
+	if fell != 1 {
+		t.Errorf("the fall of the gate was told %d times, want once", fell)
+	}
+}
