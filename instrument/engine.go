@@ -34,7 +34,8 @@ type Meters struct {
 	// since the last report.
 	Peak [MaxPoly]float32
 	// Volts is the last sample of the first channel of each output jack, in
-	// the order of the patch; see Rack.Volts.
+	// the order of the patch; see Rack.Volts. Of a trigger it is the highest
+	// of any channel since the last report.
 	Volts [MaxMeters]float32
 	// Late counts events that came after their frame, Overflow those that
 	// were applied early because too many waited, Scrubbed the slices in
@@ -376,6 +377,14 @@ func (e *Engine) slice(n int, device [][]float32) {
 			}
 		}
 	}
+	// Two looks in a block find every trigger, which lasts 1 ms: at 32 kHz and
+	// above that is at least half a block.
+	for i := range p.lamps {
+		l := &p.lamps[i]
+		for c := range l.source.Channels {
+			l.peak = max(l.peak, l.source.Volts[c][n/2], l.source.Volts[c][n-1])
+		}
+	}
 	for c := range min(len(device), len(e.peak)) {
 		for _, v := range device[c] {
 			e.peak[c] = max(e.peak[c], v, -v)
@@ -541,6 +550,11 @@ func (e *Engine) publish() {
 					k++
 				}
 			}
+		}
+		for i := range p.lamps {
+			l := &p.lamps[i]
+			m.Volts[l.meter] = max(m.Volts[l.meter], l.peak)
+			l.peak = 0
 		}
 	}
 	e.Meters.Publish()

@@ -20,6 +20,15 @@ type Plan struct {
 	feedback   []*feedback
 	byHandle   []*node // by handle; nil where there is none
 	metered    []*node // in the order of the patch
+	lamps      []lamp
+}
+
+// lamp remembers what a trigger output peaked at since the last report: a
+// trigger is thirty times as short as the time between two.
+type lamp struct {
+	source *Signal
+	meter  int // place in Meters.Volts
+	peak   float32
 }
 
 // step is one node in its place, with the signals that its inputs read.
@@ -153,6 +162,15 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 		cableOf[cb.To] = cb
 	}
 	plan.metered = order
+	meter := 0
+	for _, n := range order {
+		for j, s := range n.out {
+			if n.spec.Outputs[j].Kind == Trigger && meter < MaxMeters {
+				plan.lamps = append(plan.lamps, lamp{source: s, meter: meter})
+			}
+			meter++
+		}
+	}
 	last := map[*node][]*Signal{}
 	const unseen, visiting, done = 0, 1, 2
 	state := map[*node]int{}

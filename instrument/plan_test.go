@@ -512,3 +512,32 @@ func TestMeters(t *testing.T) {
 		t.Errorf("the first jack of the patch shows %v V, want 1.25", m.Volts[0])
 	}
 }
+
+// TestMetersShowTriggers: a trigger, thirty times as short as the time between
+// two reports, is in the next one wherever it fell, and in the one
+// after it when it lasts into that.
+func TestMetersShowTriggers(t *testing.T) {
+	r := newRig(t).add("test_source/s", nil).add("test_probe/p", nil).cable("test_source/s/"+jackOf(Trigger), "test_probe/p/in").adopt().settle()
+	s := r.source("test_source/s")
+	s.channels = 2
+	for i := range 200 {
+		start := r.e.frame + int64(7*i)
+		s.play = func(frame int64, channel int) float32 {
+			if channel == 1 && frame >= start && frame < start+testRate/1000 {
+				return 10
+			}
+			return 0
+		}
+		r.e.Meters.Load()
+		seen := 0
+		for range 8 {
+			r.render(BlockSize * 8)
+			if m, fresh := r.e.Meters.Load(); fresh && m.Volts[Trigger] == 10 {
+				seen++
+			}
+		}
+		if seen < 1 || seen > 2 {
+			t.Fatalf("trigger %d is in %d of 8 reports, want 1, or 2", i, seen)
+		}
+	}
+}
