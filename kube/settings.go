@@ -572,7 +572,7 @@ func (p *Publisher) leavePanel(ctx context.Context, conn *Conn, object mapping.O
 
 // isReal says whether a pod has a container of ours on a node that is real.
 func (p *Publisher) isReal(ctx context.Context, conn *Conn, pod *corev1.Pod) (bool, error) {
-	if pod.Spec.NodeName == "" || !slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return isVoice(c.Image) }) {
+	if pod.Spec.NodeName == "" || !slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return eno.IsVoice(c.Image) }) {
 		return false, nil
 	}
 	if n := p.observer.Node(pod.Spec.NodeName); n != nil {
@@ -586,15 +586,6 @@ func (p *Publisher) isReal(ctx context.Context, conn *Conn, pod *corev1.Pod) (bo
 		return false, fmt.Errorf("node %q: %w", pod.Spec.NodeName, err)
 	}
 	return node.Labels[simulatedLabel] != simulatedNode, nil
-}
-
-// isVoice says whether an image is our load program's: …/voice, with or without
-// a tag or a digest.
-func isVoice(image string) bool {
-	image, _, _ = strings.Cut(image, "@")
-	name := image[strings.LastIndexByte(image, '/')+1:]
-	name, _, _ = strings.Cut(name, ":")
-	return name == "voice" || name == "k8s-synth-voice"
 }
 
 // putLoad tells a container its load, through the API server.

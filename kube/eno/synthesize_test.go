@@ -160,7 +160,7 @@ func TestDecodeNamesThePlace(t *testing.T) {
 		"version: 1\npods: [{name: a, hold: on}]":          "line 2, column 18: pods[0].hold: there is no such field in version 1",
 		"version: 1\npods: [{name: a, lifecycle: {x: 1}}]": "pods[0].lifecycle.x: there is no such field in version 1",
 	} {
-		_, err := Decode(configMap(text))
+		_, err := Load(configMap(text))
 		if !errors.Is(err, ErrInvalidTopology) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q gives %v, want an error with %q", text, err, want)
 		}
@@ -185,11 +185,8 @@ func TestDecodeNamesThePlace(t *testing.T) {
 	if want := []string{"modules.deployment/web.replicas", "modules.deployment/web.image", "cables[0]", "namespace", "foo"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("faults at %v, want %v", got, want)
 	}
-	if _, err := Decode(nil); !errors.Is(err, ErrInvalidTopology) {
+	if _, err := Load(nil); !errors.Is(err, ErrInvalidTopology) {
 		t.Errorf("no ConfigMap gives %v", err)
-	}
-	if _, err := Decode(&corev1.ConfigMap{}); !errors.Is(err, ErrInvalidTopology) {
-		t.Errorf("an empty ConfigMap gives %v", err)
 	}
 	if _, err := Load(&corev1.ConfigMap{}); !errors.Is(err, ErrInvalidTopology) {
 		t.Errorf("an empty ConfigMap gives %v", err)
@@ -287,8 +284,8 @@ func TestOwnImage(t *testing.T) {
 		"ghcr.io/k8s-synth/voice:0.1.0": true, "k8s-synth/voice": true, "localhost:5000/k8s-synth/voice": true,
 		"r/k8s-synth/voice:1@sha256:00": true, "k8s-synth/voices": false, "voice": false, "other/voice:1": false, "my-k8s-synth/voice": false,
 	} {
-		if ours(image) != want {
-			t.Errorf("ours(%q) is %v", image, !want)
+		if IsVoice(image) != want {
+			t.Errorf("IsVoice(%q) is %v", image, !want)
 		}
 	}
 }
@@ -303,7 +300,7 @@ func TestEnoObjects(t *testing.T) {
 }
 
 // FuzzDecode looks for texts that the synthesizer cannot take.
-func FuzzDecode(f *testing.F) {
+func FuzzLoad(f *testing.F) {
 	text, err := Encode(good())
 	if err != nil {
 		f.Fatal(err)

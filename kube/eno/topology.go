@@ -83,24 +83,10 @@ func Encode(t mapping.Topology) (string, error) {
 	return string(text), nil
 }
 
-// Decode reads a topology from its ConfigMap. Unknown fields are errors, so
-// that a slip of a hand with kubectl edit is told and not ignored. An empty
-// namespace becomes the ConfigMap's. A topology of version 1 is converted.
-// Decode does not judge the values: that is Validate's.
-func Decode(cm *corev1.ConfigMap) (mapping.Topology, error) {
-	text, err := textOf(cm)
-	if err != nil {
-		return mapping.Topology{}, err
-	}
-	t, _, faults := parse([]byte(text))
-	if t.Namespace == "" {
-		t.Namespace = cm.Namespace
-	}
-	return t, invalid(place(cm), faults)
-}
-
-// Load is Decode and Validate in one, so that every error that there is names
-// its line.
+// Load reads a topology from its ConfigMap and checks it; every error that
+// there is names its line. Unknown fields are errors, so that a slip of a hand
+// with kubectl edit is told and not ignored. An empty namespace becomes the
+// ConfigMap's. A topology of version 1 is converted.
 func Load(cm *corev1.ConfigMap) (mapping.Topology, error) {
 	text, err := textOf(cm)
 	if err != nil {

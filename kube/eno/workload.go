@@ -131,9 +131,9 @@ func (p *patch) podLabels(id instrument.ModuleID) map[string]string {
 	return labels
 }
 
-// ours tells whether an image is the instrument's own, of whatever registry
-// and version.
-func ours(image string) bool {
+// IsVoice tells whether an image is the instrument's own for the containers of
+// a patch, of whatever registry and version.
+func IsVoice(image string) bool {
 	name, _, _ := strings.Cut(image, "@")
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
 		name = name[:i]
@@ -174,7 +174,7 @@ func (p *patch) podSpec(id instrument.ModuleID) corev1.PodSpec {
 		},
 		Affinity: p.affinity(id),
 	}
-	if ours(image) {
+	if IsVoice(image) {
 		user := int64(voiceUser)
 		pod.SecurityContext.RunAsUser = &user
 		container.SecurityContext.ReadOnlyRootFilesystem = &yes
