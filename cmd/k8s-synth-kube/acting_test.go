@@ -249,6 +249,16 @@ func settingsHold(t *testing.T, r *rig, ctx context.Context, c kubernetes.Interf
 	if n, err := c.CoreV1().Nodes().Get(ctx, "theirs", metav1.GetOptions{}); err != nil || n.Spec.Unschedulable {
 		t.Errorf("the foreign node is cordoned, %v", err)
 	}
+	// What was refused is made once the node is lent.
+	if _, err := c.CoreV1().Nodes().Patch(ctx, "theirs", types.MergePatchType, []byte(`{"metadata":{"labels":{"`+eno.ManagedByLabel+`":"`+eno.ManagedBy+`"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("a node that is lent is cordoned in %v", r.eventually("the cordon of the node that is lent", 10*time.Second, func() error {
+		if n, err := c.CoreV1().Nodes().Get(ctx, "theirs", metav1.GetOptions{}); err != nil || !n.Spec.Unschedulable {
+			return fmt.Errorf("not cordoned, %w", err)
+		}
+		return nil
+	}).Round(time.Millisecond))
 	_ = c.CoreV1().Nodes().Delete(ctx, "theirs", metav1.DeleteOptions{})
 	r.mu.Lock()
 	for _, p := range r.problems[told:] {
@@ -579,15 +589,27 @@ func endpointsFollow(t *testing.T, r *rig, ctx context.Context, c kubernetes.Int
 	from := r.mark()
 	r.act(mapping.VerbRequest, mapping.KindService, "sets", "")
 	r.wait("an answer", 5*time.Second, func() bool { return slices.Contains(r.heard(from, mapping.KindService), "service.served") })
-	if err := c.CoreV1().Services(namespace).Delete(ctx, "sets", metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	r.eventually("the end of its slices", 20*time.Second, func() error {
+	// Without the selector there is no endpoint of ours.
+	noSlices := func() error {
 		if _, all := listed(); len(all) > 0 {
 			return fmt.Errorf("%d slices", len(all))
 		}
 		return nil
-	})
+	}
+	selector := func(value string) {
+		t.Helper()
+		if _, err := c.CoreV1().Services(namespace).Patch(ctx, "sets", types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+eno.SelectorAnnotation+`":`+value+`}}}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	selector("null")
+	t.Logf("a pulled cable leaves no endpoints after %v", r.eventually("the end of the slices", 10*time.Second, noSlices).Round(time.Millisecond))
+	selector(`"!muted,` + eno.ModuleLabel + `=deployment.web"`)
+	r.eventually("three endpoints of another selector", 10*time.Second, count(3))
+	if err := c.CoreV1().Services(namespace).Delete(ctx, "sets", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the end of its slices", 20*time.Second, noSlices)
 }
 
 func drainEvicts(t *testing.T, r *rig, ctx context.Context, c kubernetes.Interface) {
