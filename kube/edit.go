@@ -168,7 +168,7 @@ func hand(cm *corev1.ConfigMap) string {
 	by, field := "another hand", `"f:`+eno.ConfigMapKey+`"`
 	var at time.Time
 	for _, m := range cm.ManagedFields {
-		if m.Manager == FieldManager || m.FieldsV1 == nil || !strings.Contains(string(m.FieldsV1.Raw), field) {
+		if m.Manager == FieldManager || m.FieldsV1 == nil || !strings.Contains(m.FieldsV1.GetRawString(), field) {
 			continue
 		}
 		if m.Time == nil || !m.Time.Time.Before(at) {

@@ -36,7 +36,7 @@ const applyPoll = 150 * time.Millisecond
 
 var (
 	// ErrNoEno says that the cluster has no Eno to turn a topology into objects.
-	ErrNoEno = errors.New("Eno is not installed in this cluster")
+	ErrNoEno = errors.New("this cluster has no Eno")
 	// ErrNotApplied says that what was written is not (yet) what the cluster is.
 	ErrNotApplied = errors.New("not applied")
 )
