@@ -628,6 +628,9 @@ func (p *player) apply(t turn) {
 	}
 	if err := p.rack.Set(t.address, t.value, t.word, t.source, p.present(t.at)); err != nil {
 		p.log.Warn("osc", "err", err, "from", t.source)
+		if p.osc != nil {
+			p.osc.refused(t, err)
+		}
 		return
 	}
 	if p.take != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -168,4 +169,11 @@ func (s *oscSurface) changed(a mapping.Address, value float64, word, source stri
 	sh.set(value, word)
 	except, _ := netip.ParseAddrPort(source)
 	s.Notify(string(a), except, sh.get(nil)...)
+}
+
+// refused tells the client that turned a knob why it was of no use.
+func (s *oscSurface) refused(t turn, why error) {
+	if to, err := netip.ParseAddrPort(t.source); err == nil {
+		s.Refuse(to, string(t.address), errors.New(strings.TrimPrefix(why.Error(), string(t.address)+": ")))
+	}
 }

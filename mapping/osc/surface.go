@@ -161,6 +161,17 @@ func (s *Surface) Tell(address string, args ...Arg) error {
 	return nil
 }
 
+// Refuse tells a client why a message of its had no effect, for what only turns
+// out after Set has returned. Any goroutine may call it.
+func (s *Surface) Refuse(to netip.AddrPort, address string, why error) {
+	message, err := AppendMessage(nil, addrError, String(address), String(why.Error()))
+	if err != nil {
+		s.log.Error("osc: error cannot be sent", "address", address, "error", err)
+		return
+	}
+	_ = s.server.Send(to, message) // the server counts and logs what cannot be sent
+}
+
 // Close stops listening and sending and waits for both to end. No Get or Set
 // is called by the surface afterwards. It must not be called by a Set.
 func (s *Surface) Close() error {
