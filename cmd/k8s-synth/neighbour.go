@@ -56,7 +56,8 @@ const (
 	// queuedActions bounds what waits for a neighbour that is away.
 	queuedActions = 256
 	// keptSettings bounds what is set again after a start. Objects may go while
-	// nobody looks; the oldest settings are most likely theirs.
+	// nobody looks; the oldest settings are most likely theirs. What was never
+	// sent is kept all the same.
 	keptSettings = 2048
 )
 
@@ -78,9 +79,9 @@ func (l *settingList) set(s mapping.Setting) {
 		}
 	}
 	l.values = append(l.values, s)
-	if n := len(l.values) - keptSettings; n > 0 {
+	if n := min(len(l.values)-keptSettings, l.sent); n > 0 {
 		l.values = slices.Delete(l.values, 0, n)
-		l.sent = max(l.sent-n, 0)
+		l.sent -= n
 	}
 }
 
