@@ -64,6 +64,8 @@ was lost is back.`,
 	f.StringVar(&acting.ingress, "ingress", "127.0.0.1:0", "address at which the IngressClass k8s-synth is served, port 0 for any free one; empty for none")
 	f.BoolVarP(&verbose, "verbose", "v", false, "log more")
 	c.AddCommand(topologyCommand(stdin, stdout, stderr))
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	strictArgs(c)
 	return c
 }
 

@@ -41,7 +41,28 @@ func fail(stderr io.Writer, err error) int {
 		return int(code)
 	}
 	fmt.Fprintln(stderr, "k8s-synth-kube:", err)
+	if usage := (usageError{}); errors.As(err, &usage) {
+		return 2
+	}
 	return 1
+}
+
+// usageError marks an error of the command line.
+type usageError struct{ error }
+
+// strictArgs makes wrong arguments errors of usage, in every command below.
+func strictArgs(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		strictArgs(sub)
+	}
 }
 
 // topologyCommand does by hand what the instrument does with a patch.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -142,5 +143,22 @@ func TestFail(t *testing.T) {
 	var b bytes.Buffer
 	if fail(&b, exitDiffers) != 1 || b.Len() > 0 || fail(&b, errors.New("x")) != 1 || b.String() != "k8s-synth-kube: x\n" {
 		t.Errorf("fail wrote %q", b.String())
+	}
+}
+
+// TestUsage: a command line that makes no sense ends with 2, a file that does
+// not with 1.
+func TestUsage(t *testing.T) {
+	for line, want := range map[string]int{
+		"topology validate": 2, "topology bogus x": 2, "topology validate --nosuch x": 2, "--nosuch": 2, "topology validate no/such/file": 1,
+	} {
+		c := command(strings.NewReader(""), io.Discard, io.Discard)
+		c.SetArgs(strings.Fields(line))
+		err := c.ExecuteContext(t.Context())
+		if err == nil {
+			t.Errorf("%q: no error", line)
+		} else if got := fail(io.Discard, err); got != want {
+			t.Errorf("%q ends with %d, want %d", line, got, want)
+		}
 	}
 }
