@@ -33,6 +33,7 @@ type deploymentState struct {
 	refs     []panelRef
 	claims   [instrument.MaxPoly][]panelRef // Pod panels by the slot that they show
 	unstable bool
+	rolled   bool // a rollout has not come to rest yet
 	struck   [instrument.MaxPoly]struck
 }
 
@@ -196,9 +197,9 @@ func (b *Board) enter(d *deploymentState, p *podState) {
 	}
 }
 
-// seat gives a pod a channel of its Deployment, for life: that of an evicted
-// pod which it succeeds, so that the voice walks to its new node, or else the
-// lowest that is free.
+// seat gives a pod a channel of its Deployment, for life (but see closeUp):
+// that of an evicted pod which it succeeds, so that the voice walks to its new
+// node, or else the lowest that is free.
 func (b *Board) seat(d *deploymentState, p *podState) {
 	sit := func(s int) {
 		d.pods[s], p.slot, p.last = p, s, s
@@ -342,8 +343,38 @@ func (b *Board) showDeployment(d *deploymentState, frame int64, live bool) {
 	rollout := d.rollout()
 	moving := want != ready || rollout || d.tally.moving > 0
 	b.show(refs, "rollout", 0, gateVolts(rollout), frame)
+	d.rolled = d.rolled || rollout
+	if d.rolled && !moving {
+		d.rolled = false
+		b.closeUp(d, want, frame)
+	}
 	if d.unstable && !moving && live {
 		b.pulse(refs, "settled", 0, frame)
 	}
 	d.unstable = moving
+}
+
+// closeUp moves, once a rollout has come to rest, the pods that sit beyond the
+// number asked for down to the free seats below it. They had to take those
+// seats before the old pods went; left there, they would keep the
+// chord in another position than before, and the panels of the first replicas
+// dark.
+func (b *Board) closeUp(d *deploymentState, want int, frame int64) {
+	free := 0
+	for s := max(want, 0); s < len(d.pods); s++ {
+		p := d.pods[s]
+		if p == nil {
+			continue
+		}
+		for free < min(want, len(d.pods)) && d.pods[free] != nil {
+			free++
+		}
+		if free >= min(want, len(d.pods)) {
+			return
+		}
+		d.pods[s], d.pods[free] = nil, p
+		p.slot, p.last = free, free
+		b.showSlot(d, s, frame)
+		b.showSlot(d, free, frame)
+	}
 }

@@ -40,6 +40,34 @@ func TestSeat(t *testing.T) {
 	}
 }
 
+// TestRolloutClosesUp: new pods come before the old ones go, in other seats; at
+// rest the chord has its first seats again, and the panels their replicas.
+func TestRolloutClosesUp(t *testing.T) {
+	r := newRig(t)
+	r.turn("/deployment/web/replicas", 3)
+	r.replicas(3)
+	for _, n := range []string{"web-1", "web-2", "web-3"} {
+		r.ready(n)
+	}
+	r.hash = "b"
+	r.ready("web-4")
+	r.ready("web-5")
+	r.wantGates("pods", "11111")
+	r.gone("web-1")
+	r.gone("web-2")
+	r.wantGates("pods", "00111")
+	r.ready("web-6")
+	r.wantGates("pods", "10111")
+	r.gone("web-3")
+	r.wantGates("pods", "111")
+	r.wantGates("ready", "111")
+	r.want("/deployment/web/claim_2", 10)
+	r.want("/pod/p1/ready", 10)
+	// And each goes from the seat that it has now.
+	r.gone("web-4")
+	r.wantGates("pods", "101")
+}
+
 // TestGates follows one pod through its life on every gate.
 func TestGates(t *testing.T) {
 	r := newRig(t)
