@@ -100,7 +100,11 @@ type Publisher struct {
 	answered   int64
 	told       bool
 	failed     string // UUID of the synthesis under way that shows an error
-	problem    string
+	// undone is the synthesis that Eno has still to carry out, hastened the
+	// input revision of the last one for which another was asked.
+	undone   unapplied
+	hastened int64
+	problem  string
 
 	// version is the resource version of the ConfigMap as it was last seen, ""
 	// where there is none; only on that is written. revision and uid are the
@@ -606,6 +610,9 @@ func (p *Publisher) keep(ctx context.Context, conn *Conn) {
 		if err := p.look(callCtx, conn); err != nil && ctx.Err() == nil {
 			p.log.Debug("the topology was not read", "reason", err)
 		}
+		if err := p.hasten(callCtx, conn, time.Now()); err != nil && ctx.Err() == nil {
+			p.log.Warn("another synthesis was not asked for", "reason", err)
+		}
 		cancel()
 		select {
 		case <-ctx.Done():
@@ -784,14 +791,54 @@ func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, cou
 	if failed != "" {
 		// A deferred input does not supersede a synthesis under way, even one
 		// that failed and would only be given up after its timeout.
-		patch := fmt.Sprintf(`{"metadata":{"annotations":{"eno.azure.io/force-resynthesis":%q}}}`, failed)
-		_, err := conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("compositions")).Namespace(p.observer.Namespace).
-			Patch(callCtx, eno.CompositionName, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: FieldManager})
-		if err != nil {
+		if err := p.synthesizeAgain(callCtx, conn, failed); err != nil {
 			p.log.Warn("the failed synthesis was not superseded", "reason", err)
 		}
 	}
 	return nil
+}
+
+// synthesizeAgain asks Eno for another synthesis in the place of one.
+func (p *Publisher) synthesizeAgain(ctx context.Context, conn *Conn, uuid string) error {
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{"eno.azure.io/force-resynthesis":%q}}}`, uuid)
+	_, err := conn.dynamic.Resource(apiv1.SchemeGroupVersion.WithResource("compositions")).Namespace(p.observer.Namespace).
+		Patch(ctx, eno.CompositionName, types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: FieldManager})
+	return err
+}
+
+// unapplied is a synthesis that Eno has made and not carried out yet.
+type unapplied struct {
+	uuid     string
+	revision int64     // of its input
+	since    time.Time // by the arrival of the composition that showed it
+}
+
+// applyPatience is how long Eno may take to carry out a synthesis. After a
+// storm of topologies it was seen, once in about ten runs, to leave the last
+// one undone for good; another synthesis of the same input mends that.
+const applyPatience = 5 * time.Second
+
+// hasten asks for another synthesis where Eno does not carry out the last one;
+// once for each topology, because some objects can never be.
+func (p *Publisher) hasten(ctx context.Context, conn *Conn, now time.Time) error {
+	uuid := p.late(now)
+	if uuid == "" {
+		return nil
+	}
+	p.log.Warn("Eno does not carry out the topology; it is asked for another synthesis", "synthesis", uuid)
+	return p.synthesizeAgain(ctx, conn, uuid)
+}
+
+// late returns the synthesis that is to be made again, if there is one.
+func (p *Publisher) late(now time.Time) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := p.undone
+	if u.uuid == "" || now.Sub(u.since) <= applyPatience || u.revision == p.hastened {
+		return ""
+	}
+	p.hastened = u.revision
+	return u.uuid
 }
 
 // definite says that the API server answered, and that nothing was written.
@@ -844,6 +891,12 @@ func (p *Publisher) composition(c *apiv1.Composition) {
 	}
 	var latency time.Duration
 	p.mu.Lock()
+	switch s := c.Status.CurrentSynthesis; {
+	case s == nil || s.Ready != nil || c.Status.InFlightSynthesis != nil:
+		p.undone = unapplied{}
+	case s.UUID != p.undone.uuid:
+		p.undone = unapplied{uuid: s.UUID, revision: current, since: now}
+	}
 	p.failed = failed
 	if p.flight != nil && (current >= p.flight.revision || attempted >= p.flight.revision) {
 		p.flight, p.unanswered, p.told = nil, time.Time{}, false

@@ -124,6 +124,45 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// TestLateSynthesis: what Eno made and does not carry out is asked for again,
+// once for each topology; what is under way or done is left alone.
+func TestLateSynthesis(t *testing.T) {
+	o := NewObserver(Options{Transitions: func([]mapping.Transition) {}})
+	p := NewPublisher(o)
+	see := func(revision int64, uuid string, ready, under bool) {
+		s := &apiv1.Synthesis{UUID: uuid, InputRevisions: []apiv1.InputRevisions{{Key: eno.InputKey, ResourceVersion: strconv.FormatInt(revision, 10)}}}
+		c := &apiv1.Composition{Status: apiv1.CompositionStatus{CurrentSynthesis: s}}
+		if ready {
+			s.Ready = &metav1.Time{Time: time.Now()}
+		}
+		if under {
+			c.Status.InFlightSynthesis = &apiv1.Synthesis{UUID: "next"}
+		}
+		p.composition(c)
+	}
+	want := func(step, uuid string) {
+		t.Helper()
+		if got := p.late(time.Now().Add(applyPatience + time.Second)); got != uuid {
+			t.Errorf("%s: %q is asked for again, want %q", step, got, uuid)
+		}
+	}
+	want("nothing seen", "")
+	see(10, "a", true, false)
+	want("carried out", "")
+	see(11, "b", false, true)
+	want("superseded at once", "")
+	see(11, "b", false, false)
+	if got := p.late(time.Now()); got != "" {
+		t.Errorf("%q is asked for again at once", got)
+	}
+	want("left undone", "b")
+	want("asked for already", "")
+	see(11, "c", false, false)
+	want("the same topology once more", "")
+	see(12, "d", false, false)
+	want("another topology", "d")
+}
+
 func TestPublishAndActRefuse(t *testing.T) {
 	o := NewObserver(Options{})
 	p := NewPublisher(o)
