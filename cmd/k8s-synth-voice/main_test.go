@@ -50,7 +50,7 @@ func startServer(t *testing.T, env []string, args ...string) *server {
 		t.Fatal(err)
 	}
 	s := &server{t: t, cmd: exec.Command(exe, append([]string{"--listen=127.0.0.1:0"}, args...)...), exited: make(chan struct{})}
-	s.cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
+	s.cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=0", asProgram+"=1"), env...)
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -313,7 +313,7 @@ func TestPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, "pause")
-	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", asProgram+"=1")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
