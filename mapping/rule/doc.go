@@ -50,7 +50,8 @@
 //     1970-01-01T00:00:00Z
 //   - slot (int) of a pod, and of a service's served that of the pod which
 //     answered: its place among the living pods of its owner, from 0, the
-//     lowest that was free when it came; it keeps it for life, and −1 is none
+//     lowest that was free when it came; it keeps it for life, even where the
+//     panels close up after a rollout, and −1 is none
 //   - pods (int) living pods of the same owner, or of the Deployment itself
 //   - readyPods (int) how many of those are ready
 //   - replicas (int) how many pods the Deployment asks for

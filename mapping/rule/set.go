@@ -263,14 +263,6 @@ func checkAddress(s string) error {
 	return nil
 }
 
-// Rules returns the names of the rules in order.
-func (s *Set) Rules() (names []string) {
-	for _, r := range s.rules {
-		names = append(names, r.name)
-	}
-	return names
-}
-
 // Reset forgets all that was seen and begins with the seed again.
 func (s *Set) Reset() {
 	s.cluster = newCluster()
@@ -280,23 +272,6 @@ func (s *Set) Reset() {
 		r.count, r.last, r.faults, r.first = 0, time.Time{}, 0, nil
 		r.high, r.volts = map[int]map[string]bool{}, map[int]float64{}
 	}
-}
-
-// Inherit takes over what another set remembers of the cluster, for rules that
-// change while the cluster goes on. The other set is of no more use.
-func (s *Set) Inherit(from *Set) { s.cluster, from.cluster = from.cluster, newCluster() }
-
-// Release lets every gate that is high fall, for rules that are taken away.
-// The answer is valid until the next call.
-func (s *Set) Release() []Output {
-	s.out = s.out[:0]
-	for _, r := range s.rules {
-		for _, channel := range slices.Sorted(maps.Keys(r.high)) {
-			s.out = append(s.out, Output{Kind: Gate, Rule: r.name, Channel: channel})
-		}
-		clear(r.high)
-	}
-	return s.out
 }
 
 // State returns the gates that are high and the last CV of each channel, for

@@ -286,31 +286,6 @@ func TestSlots(t *testing.T) {
 	}
 }
 
-func TestInheritAndRelease(t *testing.T) {
-	specs := []Spec{{Name: "g", When: `kind == "pod" && field == "ready"`, Gate: "ready", Channel: "slot + 1"}}
-	a, err := Compile(specs, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, _ := Compile(specs, 0)
-	pod := func(id, field, value string) mapping.Transition {
-		return mapping.Transition{Object: mapping.Object{Kind: "pod", Name: id, UID: id}, Owner: "web", Field: field, New: value}
-	}
-	a.Apply(pod("x", "exists", "true"))
-	a.Apply(pod("y", "exists", "true"))
-	a.Apply(pod("y", "ready", "true"))
-	if out := a.Release(); len(out) != 1 || out[0].High || out[0].Channel != 2 || len(a.Release()) != 0 {
-		t.Errorf("released %v", out)
-	}
-	b.Inherit(a)
-	if out := b.Apply(pod("y", "ready", "true")); len(out) != 1 || out[0].Channel != 2 || !out[0].High {
-		t.Errorf("the slot was lost: %v", out)
-	}
-	if out := b.State(); len(out) != 1 || !out[0].High || out[0].Channel != 2 {
-		t.Errorf("state %v", out)
-	}
-}
-
 func TestFaultsAreToldOnce(t *testing.T) {
 	set, err := Compile([]Spec{{Name: "w", When: `double(new) > 1.0`, Note: "60"}, {When: "true", Note: "61"}}, 0)
 	if err != nil {
