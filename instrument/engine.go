@@ -424,21 +424,14 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 		if io.Patched&(1<<k.input) == 0 && io.In[k.input].Volts[0][0] == 0 {
 			continue
 		}
-		s, p := &nd.spec.Params[k.param], &nd.params[k.param]
-		cv, att := &io.In[k.input].Volts[0], &nd.params[k.att].buf
-		lo, hi, per := float32(s.Min), float32(s.Max), float32(s.PerVolt)
+		p := &nd.params[k.param]
 		p.flat = false
-		if s.Curve == Exponential {
-			for i := range n {
-				p.buf[i] = min(max(p.buf[i]*dsp.Exp2(per*att[i]*cv[i]), lo), hi)
-			}
-		} else {
-			for i := range n {
-				p.buf[i] = min(max(p.buf[i]+per*att[i]*cv[i], lo), hi)
-			}
-		}
+		nd.spec.Params[k.param].add(p.buf[:n], &io.In[k.input].Volts[0], &nd.params[k.att].buf)
 	}
 	nd.proc.Process(io)
+	if nd.spec.bypass >= 0 {
+		nd.pass(n)
+	}
 	// A module that put out something that is not a number is silenced, and
 	// the state that it came from is cleared.
 	for _, s := range nd.out {
@@ -449,6 +442,52 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 				return
 			}
 		}
+	}
+}
+
+// pass mixes what the module makes with what goes past it. Audio thread.
+func (nd *node) pass(n int) {
+	nd.bypass.Set(nd.io.Params[nd.spec.bypass][0])
+	if !nd.bypass.Moving() && nd.bypass.Value() == 0 {
+		return
+	}
+	var share [BlockSize]float32
+	whole := !nd.bypass.Moving()
+	for i := range n {
+		share[i] = nd.bypass.Next()
+	}
+	for _, t := range nd.spec.through {
+		in, out := nd.io.In[t.input], nd.out[t.output]
+		channels := 1
+		if nd.spec.Inputs[t.input].Poly {
+			channels = in.Channels
+		}
+		out.Held = 0
+		if whole {
+			out.Channels = channels
+			for c := range channels {
+				copy(out.Volts[c][:n], in.Volts[c][:n])
+			}
+			continue
+		}
+		for c := range max(channels, out.Channels) {
+			var dry *[BlockSize]float32
+			if c < channels {
+				dry = &in.Volts[c]
+			}
+			var wet float32
+			for i := range n {
+				if wet = out.Volts[c][i]; c >= out.Channels {
+					wet = 0
+				}
+				g := share[i]
+				out.Volts[c][i] = wet - g*wet
+				if dry != nil {
+					out.Volts[c][i] += g * dry[i]
+				}
+			}
+		}
+		out.Channels = max(channels, out.Channels)
 	}
 }
 

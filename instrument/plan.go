@@ -58,6 +58,7 @@ type node struct {
 	out    []*Signal
 	in     []input
 	io     IO
+	bypass dsp.Ramp // share of what goes past the module, 0…1
 
 	// The audio thread's knowledge of where the node stands.
 	generation uint64 // newest plan that it is in
@@ -327,7 +328,12 @@ func (c *Compiler) newNode(m *Module) *node {
 		n.out[i] = &Signal{Channels: 1, node: n}
 	}
 	n.io.Out = n.out
-	n.io.handle, n.io.params = n.handle, n.params
+	n.io.handle, n.io.params, n.io.spec = n.handle, n.params, s
+	n.bypass.Init(c.sampleRate)
+	n.bypass.SetSeconds(cableSeconds)
+	if s.bypass >= 0 {
+		n.bypass.Jump(float32(m.Value("bypass")))
+	}
 	h := fnv.New64a()
 	h.Write([]byte(m.ID))
 	n.proc.Init(c.sampleRate, c.seed^h.Sum64())

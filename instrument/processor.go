@@ -1,5 +1,7 @@
 package instrument
 
+import "github.com/k8s-synth/k8s-synth/dsp"
+
 // Processor is the sound of one module. All its methods but Init run on the
 // audio thread.
 //
@@ -48,6 +50,40 @@ type IO struct {
 	handle uint32
 	engine *Engine
 	params []param
+	spec   *ModuleSpec
+}
+
+// Knob returns param i, which must be declared with PolyCV, as channel c has
+// it: the knob itself, or with its CV in buf. Only the slice's frames count.
+// Audio thread.
+func (io *IO) Knob(i, c int, buf *[BlockSize]float32) *[BlockSize]float32 {
+	var tie cvParam
+	for _, k := range io.spec.polyCV {
+		if k.param == i {
+			tie = k
+		}
+	}
+	cv := io.In[tie.input].Channel(c)
+	if cv == nil || io.Patched&(1<<tie.input) == 0 && cv[0] == 0 {
+		return io.Params[i]
+	}
+	copy(buf[:io.N], io.Params[i][:])
+	io.spec.Params[i].add(buf[:io.N], cv, io.Params[tie.att])
+	return buf
+}
+
+// add turns the knob of buf by its CV, and keeps it in its range. Audio thread.
+func (p *ParamSpec) add(buf []float32, cv, att *[BlockSize]float32) {
+	lo, hi, per := float32(p.Min), float32(p.Max), float32(p.PerVolt)
+	if p.Curve == Exponential {
+		for i := range buf {
+			buf[i] = min(max(buf[i]*dsp.Exp2(per*att[i]*cv[i]), lo), hi)
+		}
+		return
+	}
+	for i := range buf {
+		buf[i] = min(max(buf[i]+per*att[i]*cv[i], lo), hi)
+	}
 }
 
 // rests tells whether param i is one value throughout the slice. It may say

@@ -33,6 +33,9 @@ type ParamSpec struct {
 	// NAME_att: how many units a volt adds, or with Curve Exponential how
 	// many octaves.
 	PerVolt float64
+	// PolyCV makes the CV jack polyphonic: the module asks for the knob channel
+	// by channel, with IO.Knob, and Params holds the knob without its CV.
+	PolyCV bool
 	// Text marks a param that is a word, such as an image; Default is its
 	// default, and the numbers mean nothing.
 	Text    bool
@@ -160,11 +163,20 @@ type ModuleSpec struct {
 	Params  []ParamSpec
 	Inputs  []JackSpec
 	Outputs []JackSpec
+	// Through names pairs of an input and an output. A module that has them
+	// gets a switch bypass, which passes each of those inputs on to its output.
+	Through [][2]string
 	// New returns a Processor before its Init.
 	New func() Processor
 
-	cv []cvParam
+	cv      []cvParam
+	polyCV  []cvParam
+	bypass  int // the param's index, -1 where there is none
+	through []through
 }
+
+// through is a pair of Through by its indices.
+type through struct{ input, output int }
 
 // cvParam ties a knob to the CV jack and attenuverter that it was given.
 type cvParam struct{ param, att, input int }
@@ -198,9 +210,26 @@ func (s *ModuleSpec) finish() {
 		if p.PerVolt == 0 {
 			continue
 		}
-		s.cv = append(s.cv, cvParam{param: i, att: len(s.Params), input: len(s.Inputs)})
-		s.Inputs = append(s.Inputs, JackSpec{Name: p.Name + "_cv", Kind: CV, Doc: "adds to " + p.Name + " through its attenuverter"})
+		tie := cvParam{param: i, att: len(s.Params), input: len(s.Inputs)}
+		if p.PolyCV {
+			s.polyCV = append(s.polyCV, tie)
+		} else {
+			s.cv = append(s.cv, tie)
+		}
+		s.Inputs = append(s.Inputs, JackSpec{Name: p.Name + "_cv", Kind: CV, Poly: p.PolyCV, Doc: "adds to " + p.Name + " through its attenuverter"})
 		s.Params = append(s.Params, ParamSpec{Name: p.Name + "_att", Min: -1, Max: 1, Value: 1, Doc: "share of " + p.Name + "_cv"})
+	}
+	s.bypass = -1
+	for _, pair := range s.Through {
+		t := through{s.Input(pair[0]), s.Output(pair[1])}
+		if t.input < 0 || t.output < 0 {
+			panic(fmt.Sprintf("module %s: no jacks %v to pass through", s.Kind, pair))
+		}
+		s.through = append(s.through, t)
+		s.bypass = len(s.Params)
+	}
+	if s.bypass >= 0 {
+		s.Params = append(s.Params, ParamSpec{Name: "bypass", Min: 0, Max: 1, Whole: true, Choices: switchWords, Doc: "passes what comes in on as it is"})
 	}
 	for i, j := range s.Inputs {
 		if j.Follows != "" && s.Input(j.Follows) >= i {

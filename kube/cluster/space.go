@@ -42,11 +42,17 @@ const (
 func (s *store) keepSpace(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(spaceInterval)
 	defer tick.Stop()
-	var full bool
+	var full, told bool // told: what to do, since it is full
 	var last time.Time
 	var revision int64
 	attributes := func() []any {
 		return []any{"size", bytesString(s.size()), "quota", bytesString(s.quota)}
+	}
+	tell := func() {
+		if !told {
+			told = true
+			log.Error("the store is full of what is in use: delete objects that are not needed (kubectl delete works while it is full), or start again with a larger --store-quota", attributes()...)
+		}
 	}
 	for {
 		select {
@@ -57,12 +63,11 @@ func (s *store) keepSpace(ctx context.Context, log *slog.Logger) {
 		alarm := s.full()
 		if alarm && !full {
 			log.Warn("the store is full: the API refuses writes and still answers reads; clearing it of old revisions", attributes()...)
-			last, revision = time.Time{}, 0
+			last, revision, told = time.Time{}, 0, false
 		}
 		if full && !alarm {
 			log.Warn("the store has space again: the API takes writes", attributes()...)
 		}
-		told := full
 		full = alarm
 		rest := spaceRest
 		if full {
@@ -70,30 +75,37 @@ func (s *store) keepSpace(ctx context.Context, log *slog.Logger) {
 		} else if float64(s.size()) < spaceTight*float64(s.quota) {
 			continue
 		}
+		if time.Since(last) < rest {
+			continue
+		}
 		// Without a new revision there is nothing new to clear.
-		if now := s.etcd.Server.KV().Rev(); time.Since(last) < rest || now == revision {
-			continue
-		}
-		last = time.Now()
-		if err := s.reclaim(ctx); err != nil {
-			if ctx.Err() == nil {
-				log.Warn("the store could not be cleared", "error", err)
+		if s.etcd.Server.KV().Rev() != revision {
+			last = time.Now()
+			if err := s.reclaim(ctx); err != nil {
+				if ctx.Err() == nil {
+					log.Warn("the store could not be cleared", "error", err)
+				}
+				continue
 			}
-			continue
+			revision = s.etcd.Server.KV().Rev()
+		} else if full {
+			// The alarm is back at once: what somebody writes is larger than
+			// what is left.
+			last = time.Now()
+			tell()
 		}
-		revision = s.etcd.Server.KV().Rev()
 		if !full {
 			continue
 		}
-		if float64(s.size()) < spaceEnough*float64(s.quota) {
-			if err := s.disarm(ctx); err != nil {
-				log.Warn("the store's alarm could not be taken back", "error", err)
-				revision = 0
-			}
+		// Who writes all the time can fill what was cleared before the next
+		// look, so the alarm need not have been seen to go in between.
+		if float64(s.size()) >= spaceEnough*float64(s.quota) {
+			tell()
 			continue
 		}
-		if !told {
-			log.Error("the store is full of what is in use: delete objects that are not needed (kubectl delete works while it is full), or start again with a larger --store-quota", attributes()...)
+		if err := s.disarm(ctx); err != nil {
+			log.Warn("the store's alarm could not be taken back", "error", err)
+			revision = 0
 		}
 	}
 }
