@@ -93,3 +93,75 @@ func TestFullStoreAtStart(t *testing.T) {
 		t.Errorf("%d keys, %v; want %d", r.GetCount(), err, n)
 	}
 }
+
+// TestStoreThatIsFilledAsFastAsItIsCleared says what to do to somebody who
+// fills what was cleared before the next look at the store, and that it is over
+// once there is room.
+func TestStoreThatIsFilledAsFastAsItIsCleared(t *testing.T) {
+	const quota = 8 << 20
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	s, err := startEtcd(ctx, t.TempDir(), quota, false, slog.New(slog.DiscardHandler), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.stop)
+	said := make(chan string, 1000)
+	log := slog.New(slog.NewTextHandler(lines(said), nil))
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { s.keepSpace(ctx, log) })
+
+	// Half of what is written is old at once, so that each clearing makes room
+	// for less.
+	value := []byte(strings.Repeat("x", 100<<10))
+	put := func(key string) bool {
+		_, err := s.etcd.Server.Put(ctx, &pb.PutRequest{Key: []byte(key), Value: value})
+		return err == nil
+	}
+	heard := func(text string) bool {
+		for {
+			select {
+			case line := <-said:
+				if strings.Contains(line, text) {
+					return true
+				}
+			default:
+				return false
+			}
+		}
+	}
+	taken, refused := 0, 0
+	for !heard("delete objects that are not needed") {
+		if ctx.Err() != nil {
+			t.Fatalf("%d writes taken, %d refused: the log does not say what to do", taken, refused)
+		}
+		if put(fmt.Sprint("key-", taken)) && put("old") {
+			taken++
+			continue
+		}
+		refused++
+		time.Sleep(time.Millisecond)
+	}
+	if !s.full() || put("small") {
+		t.Error("the log says that the store is full, and it takes writes")
+	}
+	if _, err := s.etcd.Server.DeleteRange(ctx, &pb.DeleteRangeRequest{Key: []byte("key-"), RangeEnd: []byte("key.")}); err != nil {
+		t.Fatalf("deletion while it is full: %v", err)
+	}
+	if err := poll(ctx, 10*time.Millisecond, func() bool { return heard("has space again") }); err != nil {
+		t.Fatal("all is deleted, and the log does not say that there is space again")
+	}
+	if !put("small") {
+		t.Error("the log says that there is space again, and a write is refused")
+	}
+}
+
+// lines sends each line that is logged.
+type lines chan<- string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
