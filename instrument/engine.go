@@ -60,8 +60,9 @@ type Engine struct {
 	frame      int64
 	pending    []Event // sorted by frame, from pendingAt
 	pendingAt  int
-	fadeLeft   int // frames of cable fade to go
-	fadeFrames int
+	fadeLeft   int       // frames of cable fade to go
+	fadeFrames int       // of a whole one
+	fade       []float32 // share of what was, by frames to go
 	master     dsp.Ramp
 	masterBuf  [BlockSize]float32
 	leavingBuf [BlockSize]float32 // the master fade of modules that leave
@@ -87,6 +88,9 @@ func NewEngine(sampleRate float64, channels int) *Engine {
 		fadeFrames: int(cableSeconds * sampleRate),
 		meterEvery: int64(sampleRate / meterRate),
 		device:     make([][]float32, channels),
+	}
+	for left := range e.fadeFrames + 1 {
+		e.fade = append(e.fade, smooth(float32(left)/float32(e.fadeFrames)))
 	}
 	e.master.Init(sampleRate)
 	e.master.SetSeconds(fadeSeconds)
@@ -339,7 +343,7 @@ func (e *Engine) slice(n int, device [][]float32) {
 	}
 	e.lastN = n
 	for i := range n {
-		e.leavingBuf[i] = e.masterBuf[i] * max(float32(e.fadeLeft-i-1), 0) / float32(e.fadeFrames)
+		e.leavingBuf[i] = e.masterBuf[i] * e.fade[max(e.fadeLeft-i-1, 0)]
 	}
 	off := int(e.frame % BlockSize)
 	for _, f := range p.feedback {
@@ -454,7 +458,7 @@ func (nd *node) pass(n int) {
 	var share [BlockSize]float32
 	whole := !nd.bypass.Moving()
 	for i := range n {
-		share[i] = nd.bypass.Next()
+		share[i] = smooth(nd.bypass.Next())
 	}
 	for _, t := range nd.spec.through {
 		in, out := nd.io.In[t.input], nd.out[t.output]
@@ -509,17 +513,19 @@ func (p *param) fill(n int) {
 	}
 }
 
-// crossfade mixes what an input read before with what it reads now, linearly
-// because the two are often the same signal. Audio thread.
+// smooth turns a share of the way into one that sets off and arrives slowly: a
+// straight fade has two corners, and they click.
+func smooth(x float32) float32 { return x * x * (3 - 2*x) }
+
+// crossfade mixes what an input read before with what it reads now. The two
+// shares add up to 1 because they are often the same signal. Audio thread.
 func (e *Engine) crossfade(in *input, n int) {
 	a, b, m := in.previous, in.current, in.mix
 	m.Channels = max(a.Channels, b.Channels)
-	g0 := float32(e.fadeLeft) / float32(e.fadeFrames)
-	d := 1 / float32(e.fadeFrames)
 	for c := range m.Channels {
-		va, vb, g := a.Channel(c), b.Channel(c), g0
+		va, vb := a.Channel(c), b.Channel(c)
 		for i := range n {
-			g -= d
+			g := e.fade[e.fadeLeft-i-1]
 			var v float32
 			if va != nil {
 				v = g * va[i]
