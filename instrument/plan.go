@@ -96,6 +96,7 @@ type Compiler struct {
 	nodes      map[ModuleID]*node
 	leaving    map[*node]departure
 	last       map[*node][]*Signal   // what each node's inputs read in the last plan
+	plugged    map[*node]uint64      // which of its inputs had a cable in that
 	loops      map[*Signal]*feedback // of the last plan
 }
 
@@ -103,6 +104,7 @@ type Compiler struct {
 type departure struct {
 	generation uint64
 	source     []*Signal
+	patched    uint64
 }
 
 // NewCompiler returns a Compiler for a sample rate in hertz. What modules
@@ -152,7 +154,7 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 	}
 	for id, n := range c.nodes {
 		if nodes[id] == nil {
-			c.leaving[n] = departure{c.generation, c.last[n]}
+			c.leaving[n] = departure{c.generation, c.last[n], c.plugged[n]}
 		}
 	}
 	c.nodes = nodes
@@ -172,7 +174,7 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 			meter++
 		}
 	}
-	last := map[*node][]*Signal{}
+	last, plugged := map[*node][]*Signal{}, map[*node]uint64{}
 	const unseen, visiting, done = 0, 1, 2
 	state := map[*node]int{}
 	loops := map[*Signal]*feedback{}
@@ -214,7 +216,7 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 			source[i] = sig
 		}
 		state[n] = done
-		last[n] = source
+		last[n], plugged[n] = source, patched
 		plan.steps = append(plan.steps, step{node: n, source: source, patched: patched})
 	}
 	for _, n := range order {
@@ -231,7 +233,7 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 	slices.SortFunc(plan.feedback, func(a, b *feedback) int { return cmp.Compare(a.source.node.handle, b.source.node.handle) })
 	var gone []step
 	for n, d := range c.leaving {
-		gone = append(gone, step{node: n, source: d.source, leaving: true})
+		gone = append(gone, step{node: n, source: d.source, patched: d.patched, leaving: true})
 	}
 	slices.SortFunc(gone, func(a, b step) int { return cmp.Compare(a.node.handle, b.node.handle) })
 	plan.steps = arrange(append(gone, plan.steps...), c.last)
@@ -254,7 +256,7 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 			}
 		}
 	}
-	c.last, c.loops = last, loops
+	c.last, c.plugged, c.loops = last, plugged, loops
 
 	plan.byHandle = make([]*node, c.nextHandle+1)
 	for _, n := range order {
