@@ -332,6 +332,10 @@ func openStream(backend string, s Settings) (*stream, error) {
 		return nil, err
 	}
 	st := &stream{ring: r, period: s.Period, periods: s.Periods}
+	if backend != "jack" && backend != "null" {
+		// A JACK client has one period, whatever the server buffers.
+		r.setLatePeriods(s.Periods)
+	}
 	st.base.Store(-1)
 	if backend == "null" {
 		st.info = DeviceInfo{Backend: "null", ID: "null", Name: "null"}

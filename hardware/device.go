@@ -25,6 +25,9 @@ const (
 	maxHanging  = 8                      // openings or closings that hang before no more are tried
 )
 
+// priorityRemedy is what a player can do where real-time priority was refused.
+const priorityRemedy = "allow it with 'rtprio 95' for your user in /etc/security/limits.d and a new login, LimitRTPRIO=95 in a systemd unit, or 'setcap cap_sys_nice+ep' on the program"
+
 // ErrClosed is returned by methods of a Device that was closed.
 var ErrClosed = errors.New("the audio device is closed")
 
@@ -56,12 +59,19 @@ type Device struct {
 	silenceLeft int
 	ended       chan struct{}
 
-	mu       sync.RWMutex // guards what follows, and keeps a stream alive for those who read it
-	started  bool
-	closed   bool
-	lost     bool // playing into the null device because there is no other
-	reopens  int
-	past     struct{ callbacks, underruns, underrunFrames uint64 }
+	mu      sync.RWMutex // guards what follows, and keeps a stream alive for those who read it
+	started bool
+	closed  bool
+	lost    bool // playing into the null device because there is no other
+	reopens int
+	past    struct {
+		callbacks, late, underruns, underrunFrames uint64
+		lags                                       [lagBuckets]uint64
+	}
+	thread   int           // of the render goroutine, for the kernel's figures
+	warm     threadFigures // of that thread when the device had started
+	memory   string
+	memNote  string
 	priority int
 	prioNote string
 	ringMin  int
@@ -196,10 +206,14 @@ func (d *Device) Start() error {
 	<-ready
 	d.started = true
 	st := d.sink.Load()
+	if d.memory, d.memNote = lockMemory(st.ring); d.memNote != "" {
+		d.log.Debug(d.memNote)
+	}
 	if err := d.startStream(st, 0); err != nil {
 		d.log.Warn("the audio device does not start: playing silently until it does", "reason", err)
 		return d.toNull(0)
 	}
+	d.warm, _ = figuresOf(d.thread)
 	return nil
 }
 
@@ -223,6 +237,7 @@ func (d *Device) toNull(since uint64) error {
 	if err != nil {
 		return err
 	}
+	d.memory, d.memNote = lockMemory(st.ring)
 	d.replace(st)
 	d.lost = true
 	return d.startStream(st, since)
@@ -233,6 +248,10 @@ func (d *Device) replace(st *stream) {
 	old := d.sink.Swap(st)
 	if !d.lost {
 		d.past.callbacks += old.ring.callbacks()
+		d.past.late += old.ring.late()
+		for i, n := range old.ring.lags() {
+			d.past.lags[i] += n
+		}
 		d.past.underruns += old.ring.underruns()
 		d.past.underrunFrames += old.ring.underrunFrames()
 	}
@@ -345,6 +364,7 @@ func (d *Device) watch(ctx context.Context) {
 			d.discard(fresh, true)
 			continue
 		}
+		d.memory, d.memNote = lockMemory(fresh.ring)
 		d.replace(fresh)
 		// Starting may take a server its time; whoever asks for figures or the clock must not wait
 		// for it. Only this goroutine replaces streams, so fresh stays.
@@ -379,8 +399,7 @@ func (d *Device) tuneRing(st *stream, now time.Time, second *time.Time) {
 	if st.depth == 0 {
 		st.depth = workingDepth(d.settings, st.period)
 		st.ring.setLimit(st.depth)
-		st.ring.takeMaxRequest()
-		st.ring.takeMinFill()
+		st.ring.forgetStart()
 		*second = now
 		return
 	}
@@ -412,7 +431,7 @@ func (d *Device) run(ready chan<- struct{}) {
 		d.priority = granted
 		switch {
 		case errno != 0:
-			d.prioNote = fmt.Sprintf("no real-time priority (%v): allow it with 'rtprio 95' for your user in /etc/security/limits.d, or 'setcap cap_sys_nice+ep' on the program", syscall.Errno(errno))
+			d.prioNote = fmt.Sprintf("no real-time priority (%v), so gaps are likely while the machine is busy: %s", syscall.Errno(errno), priorityRemedy)
 			d.log.Warn(d.prioNote)
 		case granted < d.settings.Priority:
 			d.prioNote = fmt.Sprintf("real-time priority %d instead of %d: RLIMIT_RTPRIO allows no more", granted, d.settings.Priority)
@@ -421,6 +440,7 @@ func (d *Device) run(ready chan<- struct{}) {
 	} else {
 		d.prioNote = "not asked for"
 	}
+	d.thread = threadID()
 	close(ready)
 	defer close(d.ended)
 	defer d.using.Store(nil)

@@ -170,7 +170,7 @@ func (l *lineCounter) Write(p []byte) (int, error) {
 
 func TestSettings(t *testing.T) {
 	for _, bad := range []Settings{
-		{Rate: 1}, {Period: 1}, {Periods: 1}, {Depth: 1}, {Depth: 1000}, {Channels: 65}, {Channels: -1},
+		{Rate: 1}, {Period: 1}, {Periods: 1}, {Depth: -1}, {Depth: 1000}, {Channels: 65}, {Channels: -1},
 		{FullScale: -1}, {FullScale: math.NaN()}, {CVFullScale: math.Inf(1)}, {Channels: 2, CV: Channels(2)},
 		{Backend: "tape"}, {Priority: 99},
 	} {

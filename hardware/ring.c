@@ -33,23 +33,35 @@ uint64_t ks_now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+// Memory on pages of its own, which may be locked by themselves.
+static int page_align(void **p, size_t bytes)
+{
+#if defined(_WIN32)
+    *p = _aligned_malloc(bytes, 4096);
+    return *p == NULL;
+#else
+    return posix_memalign(p, 4096, bytes);
+#endif
+}
+
 ks_ring *ks_ring_new(uint32_t channels, uint32_t capacity, uint64_t cv_mask, uint32_t fade_frames, double rate)
 {
     if (channels == 0 || channels > KS_MAX_CHANNELS || capacity == 0 || rate <= 0) return NULL;
     ks_ring *r = NULL;
-#if defined(_WIN32)
-    r = _aligned_malloc(sizeof *r, 64);
-    if (r == NULL) return NULL;
-#else
-    if (posix_memalign((void **)&r, 64, sizeof *r) != 0) return NULL;
-#endif
+    if (page_align((void **)&r, sizeof *r) != 0) return NULL;
     memset(r, 0, sizeof *r);
-    r->data = calloc((size_t)channels * capacity, sizeof(float));
+    size_t bytes = (size_t)channels * capacity * sizeof(float);
+    if (page_align((void **)&r->data, bytes) == 0) {
+        // Written once, so that neither end takes a page fault later.
+        memset(r->data, 0, bytes);
+    }
     r->channels = channels;
     r->capacity = capacity;
     r->limit = capacity;
     r->cv_mask = cv_mask;
     r->fade_frames = fade_frames ? fade_frames : 1;
+    r->block = 64;
+    r->late_periods = 1;
     r->nominal_spf = 1.0 / rate;
     r->min_fill = UINT64_MAX;
     r->first = 1;
@@ -60,10 +72,11 @@ ks_ring *ks_ring_new(uint32_t channels, uint32_t capacity, uint64_t cv_mask, uin
 void ks_ring_free(ks_ring *r)
 {
     if (r == NULL) return;
-    free(r->data);
 #if defined(_WIN32)
+    _aligned_free(r->data);
     _aligned_free(r);
 #else
+    free(r->data);
     free(r);
 #endif
 }
@@ -89,6 +102,7 @@ static void clock_update(ks_ring *r, uint64_t due_ns)
         // callbacks does not pass (0.1 Hz lets 1 ms of white jitter through as some 0.1 ms).
         double age = (double)(r->frames - r->dll_start) * r->nominal_spf;
         double bandwidth = age < 0.2 ? 4.0 : age < 2.0 ? 0.8 : 0.1;
+        if (age > 2.0 && e > r->late_periods * dt) ADD(&r->late, 1);
         double w = 2.0 * M_PI * bandwidth * dt;
         if (w > 0.5) w = 0.5;
         r->dll_time = expect + 1.41421356237 * w * e;
@@ -180,6 +194,10 @@ void ks_ring_drain_at(ks_ring *r, float *out, uint32_t frames, uint64_t due_ns)
     clock_update(r, due_ns);
     if (fill < RELAXED(&r->min_fill)) __atomic_store_n(&r->min_fill, fill, __ATOMIC_RELAXED);
     if (frames > RELAXED(&r->max_request)) __atomic_store_n(&r->max_request, frames, __ATOMIC_RELAXED);
+
+    uint64_t limit = LOAD(&r->limit);
+    uint64_t lag = fill < limit ? (limit - fill + r->block - 1) / r->block : 0;
+    __atomic_fetch_add(&r->lags[lag < KS_LAGS ? lag : KS_LAGS - 1], 1, __ATOMIC_RELAXED);
 
     uint32_t have = fill < frames ? (uint32_t)fill : frames;
     uint32_t done = 0;

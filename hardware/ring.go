@@ -25,6 +25,9 @@ type ring struct {
 	limit    *uint64
 }
 
+// lagBuckets is how many lags are told apart; the last one is that and more.
+const lagBuckets = C.KS_LAGS
+
 // newRing makes a ring for channels channels that holds at most capacity frames.
 // Channels in cv hold their value in an underrun, the others fade out over fade frames.
 func newRing(channels, capacity int, cv ChannelSet, fade int, rate float64) (*ring, error) {
@@ -114,6 +117,7 @@ func (r *ring) load32(p *C.uint32_t) uint32 { return atomic.LoadUint32((*uint32)
 func (r *ring) callbacks() uint64      { return r.load64(&r.c.callbacks) }
 func (r *ring) underruns() uint64      { return r.load64(&r.c.underruns) }
 func (r *ring) underrunFrames() uint64 { return r.load64(&r.c.underrun_frames) }
+func (r *ring) late() uint64           { return r.load64(&r.c.late) }
 func (r *ring) consumed() uint64       { return atomic.LoadUint64(r.read) }
 func (r *ring) stopped() bool          { return r.load32(&r.c.stopped) != 0 }
 func (r *ring) load32sched() uint32 {
@@ -128,6 +132,26 @@ func (r *ring) setLimit(frames int) {
 	}
 	atomic.StoreUint64(r.limit, uint64(frames))
 	r.wakeProducer()
+}
+
+// setLatePeriods says after how many of its own periods a callback is late.
+func (r *ring) setLatePeriods(n int) { r.c.late_periods = C.uint32_t(n) }
+
+// lags returns, for each number of blocks, how many callbacks found the ring that much below its depth.
+func (r *ring) lags() (n [lagBuckets]uint64) {
+	for i := range n {
+		n[i] = r.load64(&r.c.lags[i])
+	}
+	return n
+}
+
+// forgetStart drops what was counted while the device filled its own buffer.
+func (r *ring) forgetStart() {
+	for i := range lagBuckets {
+		r.swap64(&r.c.lags[i], 0)
+	}
+	r.takeMaxRequest()
+	r.takeMinFill()
 }
 
 // takeMinFill returns the lowest fill since it was last asked, and starts again. -1: no callback since.

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #define KS_MAX_CHANNELS 64
+#define KS_LAGS 65   // blocks that the ring may be short of its depth at a callback; the last one is that and more
 
 typedef struct ks_ring {
     // Written by the producer.
@@ -23,6 +24,8 @@ typedef struct ks_ring {
     uint64_t underrun_frames;
     uint64_t min_fill;        // lowest fill seen at a callback; the reader resets it
     uint64_t max_request;     // largest callback seen; the reader resets it
+    uint64_t late;            // callbacks that came later than the device's own buffer lasts
+    uint64_t lags[KS_LAGS];   // callbacks by how many blocks (block frames each) the ring was short of its limit
     int32_t  sched_policy;    // of the device thread
     int32_t  sched_priority;
     // Clock, published under seq (odd while it is being written).
@@ -45,6 +48,8 @@ typedef struct ks_ring {
     // Constant after creation.
     uint32_t channels, capacity;
     uint64_t cv_mask;
+    uint32_t block;         // frames of a block, for lags
+    uint32_t late_periods;  // periods in the device's own buffer, for late
     float   *data;
 } ks_ring;
 

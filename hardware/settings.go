@@ -50,7 +50,7 @@ type Settings struct {
 	Period int
 	// Periods in the device's own buffer, 2 to 16; 0 is 3.
 	Periods int
-	// Depth of the ring in front of the device, in blocks of 64 frames, 2 to 256; 0 is 8 (10.7 ms at
+	// Depth of the ring in front of the device, in blocks of 64 frames, 1 to 256; 0 is 8 (10.7 ms at
 	// 48 kHz, a little above the worst lag of the render goroutine that was measured).
 	Depth int
 	// Channels is the number of outputs, 1 to 64; 0 is 2.
@@ -103,7 +103,7 @@ func (s Settings) ApplyDefaults() (Settings, error) {
 		{"rate", s.Rate, 8000, 384000, "Hz"},
 		{"period", s.Period, 16, 8192, "frames"},
 		{"periods", s.Periods, 2, 16, "periods"},
-		{"depth", s.Depth, 2, 256, "blocks of 64 frames"},
+		{"depth", s.Depth, 1, 256, "blocks of 64 frames"},
 		{"channels", s.Channels, 1, MaxChannels, "channels"},
 	} {
 		if r.v < r.lo || r.v > r.hi {

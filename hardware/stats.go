@@ -24,6 +24,13 @@ type Stats struct {
 	Underruns      uint64 `json:"underruns"`
 	UnderrunFrames uint64 `json:"underrunFrames"`
 
+	// LateCallbacks are those that came later than the device's own buffer lasts: by then it has played
+	// a gap (an xrun), whatever the ring held.
+	LateCallbacks uint64 `json:"lateCallbacks"`
+	// Lags counts callbacks by how many blocks the ring was short of its depth: how late the render
+	// goroutine was. The last element is that and more.
+	Lags []uint64 `json:"lags"`
+
 	RingDepth int `json:"ringDepth"` // frames, the most that is kept ready
 	RingFill  int `json:"ringFill"`  // frames ready now
 	RingMin   int `json:"ringMin"`   // lowest fill at a callback in the last second; -1 before the first
@@ -38,6 +45,15 @@ type Stats struct {
 	Priority       int    `json:"priority"`
 	PriorityNote   string `json:"priorityNote,omitempty"`
 	DevicePriority int    `json:"devicePriority"` // of the device's own thread
+
+	// Memory is "locked", "ring locked" or "touched beforehand"; MemoryNote says why not more.
+	Memory     string `json:"memory"`
+	MemoryNote string `json:"memoryNote,omitempty"`
+	// MinorFaults and MajorFaults are page faults of the render thread since the device started, Waited is
+	// how long that thread was ready and had to wait for a processor. 0 where the system does not tell.
+	MinorFaults uint64  `json:"minorFaults"`
+	MajorFaults uint64  `json:"majorFaults"`
+	Waited      float64 `json:"waitedSeconds"`
 
 	Clipped uint64 `json:"clipped"` // samples beyond full scale
 	Invalid uint64 `json:"invalid"` // samples that were no number
@@ -65,15 +81,26 @@ func (d *Device) statsLocked() Stats {
 		Load:     math.Float64frombits(d.load.Load()),
 		LoadPeak: max(math.Float64frombits(d.peak[0].Load()), math.Float64frombits(d.peak[1].Load())),
 		Priority: d.priority, PriorityNote: d.prioNote, DevicePriority: int(st.ring.load32sched()),
+		LateCallbacks: d.past.late, Memory: d.memory, MemoryNote: d.memNote,
 		Clipped: d.clipped.Load(), Invalid: d.invalid.Load(),
 	}
+	if f, ok := figuresOf(d.thread); ok {
+		s.MinorFaults, s.MajorFaults = f.minorFaults-d.warm.minorFaults, f.majorFaults-d.warm.majorFaults
+		s.Waited = (f.waited - d.warm.waited).Seconds()
+	}
+	lags := d.past.lags
 	if d.lost {
 		s.LostDevice = d.last.Name
 	} else {
 		s.Callbacks += st.ring.callbacks()
+		s.LateCallbacks += st.ring.late()
+		for i, n := range st.ring.lags() {
+			lags[i] += n
+		}
 		s.Underruns += st.ring.underruns()
 		s.UnderrunFrames += st.ring.underrunFrames()
 	}
+	s.Lags = lags[:]
 	if d.rec != nil {
 		r := d.rec.stats()
 		s.Recording = &r
