@@ -108,6 +108,7 @@ Every param and jack has an OSC address:
 	f.StringVar(&o.device.Backend, "backend", "", "audio system: "+strings.Join(hardware.Backends(), ", ")+" (default: the first that opens)")
 	f.IntVar(&o.device.Rate, "rate", 48000, "sample rate in Hz")
 	f.IntVar(&o.device.Period, "period", 128, "the device's block in frames")
+	f.IntVar(&o.device.Channels, "channels", 2, "outputs of the device, 1 … 64")
 	f.IntVar(&o.device.Depth, "depth", 8, "how many blocks of 64 frames are rendered ahead")
 	f.StringVar(&o.record, "record", "", "write what is heard to a WAV file")
 	f.StringVar(&o.take, "take", "", "write what the cluster says to a take, which render can play")
@@ -245,7 +246,7 @@ func play(ctx context.Context, o playOptions) (err error) {
 	}
 
 	p.rack = mapping.NewRack(mapping.Config{
-		SampleRate: float64(o.device.Rate), Channels: 2, Seed: p.scene.Seed, Storm: p.scene.Storm, StormPolicy: p.scene.StormPolicy,
+		SampleRate: float64(o.device.Rate), Channels: o.device.Channels, Seed: p.scene.Seed, Storm: p.scene.Storm, StormPolicy: p.scene.StormPolicy,
 		Embedded: p.clusterDir != "", Namespace: p.scene.Namespace, Scene: p.scene.Name,
 		ListenOnly: o.listenOnly, Program: compileProgram,
 	})
