@@ -25,6 +25,7 @@ type renderOptions struct {
 	script  string
 	seconds float64
 	out     string
+	picture string
 	rate    int
 	seed    uint64
 	seeded  bool
@@ -40,7 +41,7 @@ comes from a script, or from a take that "play --take" recorded. Without one,
 a cluster boots and converges. The same scene, script and seed give the same
 file, to the bit.`,
 		Example: `  k8s-synth render default --seconds 20 -o default.wav
-  k8s-synth render default --script demo -o demo.wav`,
+  k8s-synth render default --script demo -o demo.wav --picture demo.png`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.scene = args[0]
@@ -59,6 +60,7 @@ file, to the bit.`,
 	f := c.Flags()
 	f.Float64Var(&o.seconds, "seconds", 0, "length (default: the script's and 4 s for its end, or 20 s)")
 	f.StringVarP(&o.out, "output", "o", "", "WAV file to write")
+	f.StringVar(&o.picture, "picture", "", "PNG file to draw what happened, level and spectrum in")
 	f.StringVar(&o.script, "script", "", "name or path of a script or take; \"none\" for a cluster that stays away")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of what is left to chance (default: the scene's)")
 	f.IntVar(&o.rate, "rate", 48000, "sample rate in Hz")
@@ -103,6 +105,15 @@ func render(ctx context.Context, o renderOptions) (err error) {
 		}
 	}()
 	total := int64(math.Round(o.seconds * float64(o.rate)))
+	var pic *picture
+	if o.picture != "" {
+		if pic, err = newPicture(float64(o.rate), total); err != nil {
+			return fmt.Errorf("render: %w", err)
+		}
+		for _, s := range script.Steps {
+			pic.happened(s)
+		}
+	}
 	began := time.Now()
 	live := term.IsTerminal(int(os.Stderr.Fd()))
 	var told time.Time
@@ -113,6 +124,9 @@ func render(ctx context.Context, o renderOptions) (err error) {
 		block := r.block(total)
 		if err := w.WritePlanar(block, instrument.AudioVolts); err != nil {
 			return fmt.Errorf("render: %w", err)
+		}
+		if pic != nil {
+			pic.add(block)
 		}
 		if live && time.Since(told) > 100*time.Millisecond {
 			told = time.Now()
@@ -131,6 +145,11 @@ func render(ctx context.Context, o renderOptions) (err error) {
 		return fmt.Errorf("render: %w", err)
 	}
 	took := time.Since(began).Seconds()
+	if pic != nil {
+		if err := pic.save(o.picture); err != nil {
+			return fmt.Errorf("render: the picture: %w; %s is written", err, o.out)
+		}
+	}
 	fmt.Fprintf(os.Stderr, "wrote %s: %.2f s of sound in %.2f s (%.0f times real time), peak %.1f dBFS\n",
 		o.out, o.seconds, took, o.seconds/took, 20*math.Log10(math.Max(r.peak/instrument.AudioVolts, 1e-9)))
 	return nil
@@ -179,7 +198,7 @@ type offline struct {
 
 func newOffline(scene *scenes.Scene, script *scenes.Script, rate float64) (*offline, error) {
 	r := &offline{steps: script.Steps, rate: rate, rack: mapping.NewRack(mapping.Config{
-		SampleRate: rate, Channels: 2, Seed: scene.Seed, Storm: scene.Storm, StormPolicy: scene.StormPolicy, Embedded: true,
+		SampleRate: rate, Channels: 2, Seed: scene.Seed, Storm: scene.Storm, StormPolicy: scene.StormPolicy, Scale: scene.Notes(), Embedded: true,
 		Namespace: homeOf(scene, script), Scene: scene.Name, Program: compileProgram,
 	})}
 	if err := r.rack.Load(scene.Patch); err != nil {
