@@ -44,6 +44,7 @@ type cloud struct {
 	volts    float32                    // of the density, as it is shown
 	lastTick int64
 	counted  int
+	thinned  uint64 // events that were not struck, since the start
 }
 
 // bucket thins one kind of gesture: it holds the strikes that may still
@@ -91,6 +92,8 @@ func (b *Board) gesture(g instrument.Gesture, frame int64, play func(frame int64
 		k.begun, k.at = true, frame
 		if rare {
 			play(frame)
+		} else {
+			b.cloud.thinned++
 		}
 		return
 	}
@@ -99,6 +102,9 @@ func (b *Board) gesture(g instrument.Gesture, frame int64, play func(frame int64
 	}
 	k.tokens = min(k.tokens+float64(frame-k.at)/b.rate*b.storm, b.storm)
 	k.at = frame
+	if k.held != nil {
+		b.cloud.thinned++ // it will not be the last of its storm
+	}
 	if k.tokens < 1 {
 		k.held, k.heldAt = play, frame
 		return

@@ -679,6 +679,22 @@ func TestStorm(t *testing.T) {
 	r.wantStruck(1, 1, instrument.GestureFailed)
 }
 
+// TestStormIsCounted: what a storm swallows is counted, and what is struck
+// and counted together is all that happened.
+func TestStormIsCounted(t *testing.T) {
+	for _, policy := range StormPolicies {
+		struck, all := 0, 400
+		b := newBoard(Config{SampleRate: 48000, Storm: 10, StormPolicy: policy}, func(instrument.Event) {})
+		for i := range all {
+			b.gesture(instrument.Gesture(1), int64(i)*480, func(int64) { struck++ })
+		}
+		b.tick(int64(all) * 480 * 2) // the last one is heard
+		if got := struck + int(b.cloud.thinned); got != all || (policy == StormAll) != (b.cloud.thinned == 0) {
+			t.Errorf("%s: %d were struck and %d counted as thinned, of %d", policy, struck, b.cloud.thinned, all)
+		}
+	}
+}
+
 // TestStrikesStayApart: different gestures at one moment on one jack are all
 // heard, one after the other.
 func TestStrikesStayApart(t *testing.T) {
