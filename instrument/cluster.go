@@ -74,6 +74,7 @@ func deploymentSpec() *ModuleSpec {
 			{Name: "ready", Kind: Gate, Poly: true, Doc: "one gate a pod, high while it is ready"},
 			{Name: "load", Kind: CV, Poly: true, Unit: "1 V per 100 m of CPU, up to 10 V", Doc: "how hard each pod works"},
 			{Name: "node", Kind: CV, Poly: true, Unit: "±5 V across the nodes", Doc: "where each pod runs"},
+			{Name: "pitch", Kind: Pitch, Poly: true, Doc: "each pod's pitch: a just chord on C, or a chord of the scene's scale on its root"},
 			{Name: "event", Kind: Trigger, Poly: true, Doc: "something happened to that pod"},
 			{Name: "kind", Kind: CV, Poly: true, Unit: "0.5 V a gesture", Step: true, Doc: "what happened, beside event"},
 			{Name: "ready_count", Kind: CV, Unit: "10 V = all", Doc: "share of the pods asked for that are ready"},
@@ -299,6 +300,10 @@ func apiServerSpec() *ModuleSpec {
 			{Name: "namespace", Doc: "namespace in which the patch lives; a change takes effect at the next start", Text: true, Default: "k8s-synth"},
 			{Name: "mode", Doc: "simulated: requests are struck by the panels; real: they are HTTP; listen-only: nothing is written", Choices: []string{"simulated", "real", "listen_only"}},
 			{Name: "pulse", Doc: "time between the pulses of the error jack while the API does not answer", Unit: "s", Min: 0.25, Max: 10, Value: 2},
+			{Name: "timing", Doc: "free: what happens sounds after the scene's latency; in_time: at the next trigger of grid, and notes in the scene's scale", Choices: []string{"free", "in_time"}, Value: 1},
+		},
+		Inputs: []JackSpec{
+			{Name: "grid", Kind: Trigger, Watch: true, Doc: "in time with this clock; with nothing plugged in, free"},
 		},
 		Outputs: []JackSpec{
 			{Name: "sync", Kind: Gate, Doc: "high while the API answers and every watch has its list"},

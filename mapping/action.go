@@ -24,6 +24,11 @@ func (r *Rack) gate(id instrument.ModuleID, input int, high bool, frame int64) {
 	case kind == KindNamespace && jack == "power_gate":
 		r.dirty = true
 		r.power(frame)
+	case kind == KindAPIServer && jack == "grid":
+		if high {
+			r.board.grid.step(frame)
+		}
+		return // a clock is no news to a surface
 	case kind == KindNode && jack == "cordon_gate":
 		r.settings.moved(id, "cordon")
 	case high && kind == KindDeployment && jack == "restart":

@@ -50,6 +50,11 @@ type Board struct {
 	listening   bool // nothing is asked of the cluster
 	touched     bool // pods or nodes are others since the settings were made
 
+	grid  grid
+	scale Scale
+	// Told is a frame up to which the clock of the grid has told its triggers.
+	told int64
+
 	// Frame of the newest event. What comes later is never heard earlier: the
 	// last level that a jack gets must be the newest.
 	now int64
@@ -113,6 +118,7 @@ func newBoard(cfg Config, emit func(instrument.Event)) *Board {
 		patch: &instrument.Patch{}, panels: map[string][]panelRef{}, podPanels: map[string]*podPanel{}, views: map[string][]*podPanel{}, watchers: map[string][]panelRef{},
 		deployments: map[string]*deploymentState{}, pods: map[string]*podState{}, byName: map[string]*podState{},
 		nodes: map[string]*nodeState{}, onNode: map[string]int{}, objects: map[string]*object{}, generations: map[string]*generations{}, lent: map[string]string{},
+		grid: grid{inTime: true}, scale: cfg.Scale,
 		space: namespaceState{headroom: 1, powered: true}, taking: true}
 }
 
@@ -302,9 +308,13 @@ func decimal(s string) (float64, bool) {
 // object may have a number of its own.
 func moduleName(t *Transition) string { return cmp.Or(t.Owner, t.Object.Name) }
 
+// inTime returns when something that is due at a frame can be heard in time
+// with the clock of the grid: at its next step, or at once where there is none.
+func (b *Board) inTime(frame int64) int64 { return b.grid.next(frame, b.told) }
+
 // apply takes one transition, to be heard at a frame.
 func (b *Board) apply(t Transition, frame int64) {
-	frame = b.clock(frame)
+	frame = b.clock(b.inTime(frame))
 	if b.dark && wakes(&t) {
 		b.showAll(frame)
 	}

@@ -103,7 +103,7 @@ func (b *Board) wished(name string, replicas int, frame int64) {
 	if d.hasWish && d.wish == replicas {
 		return
 	}
-	frame = b.clock(frame)
+	frame = b.clock(b.inTime(frame))
 	was, had := d.wish, d.hasWish
 	d.wish, d.hasWish = replicas, true
 	d.ours |= 1 << replicas
@@ -320,6 +320,7 @@ func (b *Board) showSlot(d *deploymentState, s int, frame int64) {
 			b.show(refs, "node", s, b.place(p.node), frame)
 		}
 	}
+	b.show(refs, "pitch", s, float32((b.scale.chordNote(s)-middleC)/semitones), frame)
 	b.show(refs, "pods", s, gateVolts(p != nil), frame)
 	b.show(refs, "pending", s, gateVolts(pending), frame)
 	b.show(refs, "running", s, gateVolts(running), frame)

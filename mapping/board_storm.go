@@ -125,7 +125,7 @@ func (b *Board) tick(frame int64) {
 		if k.held != nil && float64(frame-k.heldAt) > heldSeconds*b.rate {
 			play := k.held
 			k.held = nil
-			play(frame)
+			play(b.inTime(frame))
 		}
 	}
 	if !b.dark {

@@ -119,6 +119,8 @@ func (r *Rack) moved(id instrument.ModuleID, param string, frame int64) {
 		r.power(frame)
 	case kind == KindJob && param == "completions":
 		r.board.showObject(string(id), r.board.panels[string(id)], r.board.clock(frame))
+	case id.Kind() == KindAPIServer && param == "timing":
+		r.setTiming()
 	case isMode(id, param):
 		r.setMode(Mode(r.patch.Module(id).Value(param)), frame)
 	case kind == kindController && param == "law":
@@ -190,6 +192,24 @@ const (
 // isMode tells whether a param is the switch of the mode.
 func isMode(id instrument.ModuleID, param string) bool {
 	return id.Kind() == KindAPIServer && param == "mode"
+}
+
+// setTiming takes over whether the scene is played in time, and whether there
+// is a clock to be in time with. There is one cluster: the first API Server
+// says.
+func (r *Rack) setTiming() {
+	for i := range r.patch.Modules {
+		m := &r.patch.Modules[i]
+		if m.ID.Kind() != KindAPIServer {
+			continue
+		}
+		r.board.grid.inTime = m.Value("timing") != 0
+		if r.cable(m.ID, "grid") == nil {
+			r.board.grid.forget()
+		}
+		return
+	}
+	r.board.grid.forget()
 }
 
 // Mode returns the mode in which the rack plays.

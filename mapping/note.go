@@ -39,7 +39,10 @@ func (r *Rack) Note(channel int, note, velocity, seconds float64, frame int64) {
 		return
 	}
 	c := &r.rules[channel]
-	on := r.lift(channel, frame)
+	on := r.lift(channel, r.board.inTime(frame))
+	if r.board.grid.inTime {
+		note = r.board.scale.Nearest(note)
+	}
 	pitch := float32(min(max((note-middleC)/12, -10), 10))
 	if !(velocity >= 0) {
 		velocity = 0
@@ -64,7 +67,7 @@ func (r *Rack) RuleGate(channel int, high bool, frame int64) {
 	}
 	c := &r.rules[channel]
 	c.held = high
-	if frame = r.ruleFrame(c, frame); high == c.high && c.off == 0 {
+	if frame = r.ruleFrame(c, r.board.inTime(frame)); high == c.high && c.off == 0 {
 		return
 	}
 	if high {
@@ -85,7 +88,7 @@ func (r *Rack) RuleCV(channel int, volts float64, frame int64) {
 	if channel >= 0 && channel < len(r.rules) && !math.IsNaN(volts) {
 		c := &r.rules[channel]
 		c.cv = float32(min(max(volts, -12), 12))
-		r.rule("cv", channel, c.cv, frame)
+		r.rule("cv", channel, c.cv, r.board.inTime(frame))
 	}
 }
 

@@ -30,6 +30,9 @@ type Config struct {
 	Storm float64
 	// StormPolicy says what is struck of a storm.
 	StormPolicy StormPolicy
+	// Scale is what the pods' pitches are taken from, and, while the API
+	// Server's timing stands at in_time, what the notes of rules keep to.
+	Scale Scale
 	// ListenOnly forbids every write to the cluster: the API Server's mode
 	// stands at listen_only and cannot leave it.
 	ListenOnly bool
@@ -171,6 +174,7 @@ func (r *Rack) Load(p *instrument.Patch) error {
 	}
 	r.release(false, 0)
 	frame := r.board.clock(0)
+	r.setTiming()
 	r.board.wire(r.patch, r.compiler.Handle, frame)
 	r.setMode(mode, frame)
 	r.power(frame)
@@ -514,6 +518,7 @@ func (r *Rack) Pump(frame int64) {
 	m, fresh := r.Engine.Meters.Load()
 	if fresh {
 		r.meters = *m
+		r.board.told = m.Frame
 	}
 	var e instrument.Event
 	for r.Engine.Outbox.Pop(&e) {

@@ -16,7 +16,7 @@ import (
 
 // Fields of a scene file, in the order in which they are written.
 var (
-	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "storm_policy", "modules", "cables", "rules"}
+	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "storm_policy", "scale", "root", "modules", "cables", "rules"}
 	moduleFields = []string{"id", "at", "params"}
 	placeFields  = []string{"row", "hp"}
 )
@@ -114,6 +114,12 @@ func (r *sceneReader) scene(data []byte) *Scene {
 		case "storm_policy":
 			if t, ok := r.text(e); ok {
 				s.StormPolicy = mapping.StormPolicy(t)
+			}
+		case "scale":
+			s.Scale, _ = r.text(e)
+		case "root":
+			if v, ok := r.number(e, 0, 127, "as MIDI counts notes"); ok {
+				s.Root = v
 			}
 		case "modules":
 			for _, n := range r.items(e) {

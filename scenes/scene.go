@@ -25,6 +25,7 @@ const (
 	DefaultNamespace = "k8s-synth"
 	DefaultLatency   = 0.030 // s
 	DefaultStorm     = 8     // events a second
+	DefaultRoot      = 48    // MIDI note: C3
 )
 
 // Ends of a scene's settings.
@@ -57,7 +58,12 @@ type Scene struct {
 	Storm float64
 	// StormPolicy says what is struck of a storm.
 	StormPolicy mapping.StormPolicy
-	Patch       *instrument.Patch
+	// Scale is the name of the scale that pods and notes keep to, one of
+	// rule.ScaleNames; empty is none.
+	Scale string
+	// Root is the MIDI note on which the scale stands, 0…127.
+	Root  float64
+	Patch *instrument.Patch
 	// Places says where in the rack modules stand; those that are missing
 	// stand where there is room.
 	Places map[instrument.ModuleID]Place
@@ -76,8 +82,17 @@ type Place struct {
 
 // New returns an empty scene with the default settings.
 func New(name string) *Scene {
-	return &Scene{Name: name, Title: name, Namespace: DefaultNamespace, Latency: DefaultLatency, Storm: DefaultStorm, StormPolicy: mapping.StormCloud,
+	return &Scene{Name: name, Title: name, Namespace: DefaultNamespace, Latency: DefaultLatency, Storm: DefaultStorm, StormPolicy: mapping.StormCloud, Root: DefaultRoot,
 		Patch: &instrument.Patch{}, Places: map[instrument.ModuleID]Place{}}
+}
+
+// Notes returns the scale that the scene keeps to.
+func (s *Scene) Notes() mapping.Scale {
+	steps, err := rule.Scale(s.Scale)
+	if err != nil {
+		return mapping.Scale{} // none
+	}
+	return mapping.Scale{Root: s.Root, Steps: steps}
 }
 
 // label is what Kubernetes takes for the name of a namespace (RFC 1123).
@@ -138,6 +153,11 @@ func (s *Scene) faults() (all []fault) {
 	check("latency", between("latency", s.Latency, 0, MaxLatency, "seconds"))
 	check("storm", between("storm", s.Storm, MinStorm, MaxStorm, "events a second"))
 	check("storm_policy", s.StormPolicy.Check())
+	if s.Scale != "" {
+		_, err := rule.Scale(s.Scale)
+		check("scale", err)
+	}
+	check("root", between("root", s.Root, 0, 127, "as MIDI counts notes"))
 	all = append(all, s.checkRules()...)
 	if n := len(s.Patch.Modules); n > instrument.MaxModules {
 		// Nothing more is said of a patch that nobody made by hand.

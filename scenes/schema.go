@@ -10,6 +10,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/rule"
 )
 
 // Schema returns a JSON Schema (draft 2020-12) of scene files, made from the
@@ -58,6 +59,8 @@ func Schema() []byte {
 			"latency":      between("seconds from an event in the cluster to its sound", 0, MaxLatency, DefaultLatency),
 			"storm":        between("events a second of one kind above which they become a texture", MinStorm, MaxStorm, DefaultStorm),
 			"storm_policy": object{"type": "string", "description": "what is struck of a storm: cloud up to its rate, and the first and the last; first the first alone; all everything", "enum": mapping.StormPolicies, "default": mapping.StormCloud},
+			"scale":        object{"type": "string", "description": "what pods and notes keep to, where the API Server's timing is in_time", "enum": rule.ScaleNames()},
+			"root":         between("MIDI note on which the scale stands", 0, 127, DefaultRoot),
 			"modules": object{"type": "array", "maxItems": instrument.MaxModules, "items": object{
 				"type": "object", "additionalProperties": false, "required": []string{"id"},
 				"properties": object{

@@ -35,6 +35,12 @@ func Encode(s *Scene) ([]byte, error) {
 	if s.StormPolicy != mapping.StormCloud {
 		put(root, "storm_policy", word(string(s.StormPolicy)))
 	}
+	if s.Scale != "" {
+		put(root, "scale", word(s.Scale))
+	}
+	if s.Root != DefaultRoot {
+		put(root, "root", number(s.Root))
+	}
 	if len(s.Patch.Modules) > 0 {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for i := range s.Patch.Modules {
@@ -128,7 +134,7 @@ func number(v float64) *yaml.Node {
 // Equal tells whether two scenes are the same in all that a file keeps.
 func (s *Scene) Equal(o *Scene) bool {
 	same := s.Name == o.Name && s.Title == o.Title && s.About == o.About && s.Seed == o.Seed &&
-		s.Namespace == o.Namespace && s.Latency == o.Latency && s.Storm == o.Storm && s.StormPolicy == o.StormPolicy &&
+		s.Namespace == o.Namespace && s.Latency == o.Latency && s.Storm == o.Storm && s.StormPolicy == o.StormPolicy && s.Scale == o.Scale && s.Root == o.Root &&
 		slices.Equal(s.Patch.Cables, o.Patch.Cables) && maps.Equal(s.Places, o.Places) &&
 		slices.EqualFunc(s.Rules, o.Rules, rule.Spec.Equal)
 	return same && slices.EqualFunc(s.Patch.Modules, o.Patch.Modules, func(a, b instrument.Module) bool {

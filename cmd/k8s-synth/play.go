@@ -246,7 +246,7 @@ func play(ctx context.Context, o playOptions) (err error) {
 	}
 
 	p.rack = mapping.NewRack(mapping.Config{
-		SampleRate: float64(o.device.Rate), Channels: o.device.Channels, Seed: p.scene.Seed, Storm: p.scene.Storm, StormPolicy: p.scene.StormPolicy,
+		SampleRate: float64(o.device.Rate), Channels: o.device.Channels, Seed: p.scene.Seed, Storm: p.scene.Storm, StormPolicy: p.scene.StormPolicy, Scale: p.scene.Notes(),
 		Embedded: p.clusterDir != "", Namespace: p.scene.Namespace, Scene: p.scene.Name,
 		ListenOnly: o.listenOnly, Program: compileProgram,
 	})

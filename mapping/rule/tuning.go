@@ -2,6 +2,7 @@ package rule
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -201,4 +202,21 @@ type generator uint64
 func (g *generator) next() float64 {
 	*g += 0x9e3779b97f4a7c15
 	return unit(mix64(uint64(*g)))
+}
+
+// ScaleNames returns the names of the scales, in their order.
+func ScaleNames() []string { return slices.Sorted(maps.Keys(scales)) }
+
+// Scale returns the steps of a scale in semitones from its root, rising from
+// 0; an unknown one is an error that names those that there are.
+func Scale(name string) ([]float64, error) {
+	steps, err := known("scale", scales, name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]float64, len(steps))
+	for i, s := range steps {
+		out[i] = float64(s)
+	}
+	return out, nil
 }
