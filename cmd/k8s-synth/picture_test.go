@@ -65,10 +65,10 @@ func TestPicture(t *testing.T) {
 			t.Errorf("column %d is brightest at %.0f Hz, want %.0f", c.column, hz, c.hertz)
 		}
 	}
-	mark := color2(img.At(pictureLeft+pictureWidth/2, pictureWords*pictureRow+6-3).RGBA())
+	mark := rgb(img.At(pictureLeft+pictureWidth/2, pictureWords*pictureRow+6-3).RGBA())
 	if mark != [3]uint32{0xff, 0x9d, 0x7a} {
 		t.Errorf("no mark where the pod ran out of memory: %x", mark)
 	}
 }
 
-func color2(r, g, b, _ uint32) [3]uint32 { return [3]uint32{r >> 8, g >> 8, b >> 8} }
+func rgb(r, g, b, _ uint32) [3]uint32 { return [3]uint32{r >> 8, g >> 8, b >> 8} }
