@@ -1,21 +1,32 @@
 package instrument
 
-import "github.com/k8s-synth/k8s-synth/dsp"
+import (
+	"math"
+
+	"github.com/k8s-synth/k8s-synth/dsp"
+)
 
 func clockSpec() *ModuleSpec {
 	return &ModuleSpec{
-		Kind: "clock", Title: "Clock", HP: 8, Plus12: 25, Minus12: 5,
-		Doc: "The transport: beats, their divisions and multiples, all from one phase.",
+		Kind: "clock", Title: "Clock", HP: 12, Plus12: 30, Minus12: 5,
+		Doc: "The transport: beats, their divisions and multiples, all from one phase, its own or that of a clock that is plugged in.",
 		New: func() Processor { return &clock{} },
 		Params: []ParamSpec{
 			{Name: "tempo", Doc: "beats a minute", Unit: "BPM", Min: 10, Max: 300, Value: 90, PerVolt: 10},
 			{Name: "run", Doc: "whether it runs", Choices: []string{"stop", "run"}, Value: 1},
 			{Name: "beats", Doc: "beats to a bar", Min: 1, Max: 16, Value: 4, Whole: true},
 			{Name: "width", Doc: "share of a beat for which the gate is high", Min: 0.05, Max: 0.95, Value: 0.5},
+			{Name: "swing", Doc: "where in a pair the second of the two falls: 0.5 is straight, 0.667 is triplets", Min: 0.5, Max: 0.75, Value: 0.5, PerVolt: 0.025},
+			{Name: "swung", Doc: "what the pairs of swing are of; swung eighths take the sixteenths within them along, and beats, bars and triplets are never swung", Choices: []string{"sixteenths", "eighths"}},
+			{Name: "division", Doc: "every how many the divided output fires", Min: 1, Max: 64, Value: 4, Whole: true},
+			{Name: "divides", Doc: "what division counts", Choices: []string{"beats", "eighths", "sixteenths"}},
+			{Name: "ppqn", Doc: "pulses a beat of a clock that is plugged in", Choices: ppqnWords, Value: 2},
+			{Name: "lost", Doc: "what happens when a clock that is plugged in stops", Choices: []string{"stop", "run"}},
 		},
 		Inputs: []JackSpec{
-			{Name: "reset", Kind: Trigger, Doc: "back to the first beat of a bar"},
+			{Name: "reset", Kind: Trigger, Doc: "back to the first beat of a bar, at once; for 1 ms after it pulses of clock are taken for that beat's"},
 			{Name: "run_gate", Kind: Gate, Normal: GateVolts, Doc: "runs while high"},
+			{Name: "clock", Kind: Trigger, Doc: "a clock to follow in place of the tempo knob; one that jitters is averaged"},
 		},
 		Outputs: []JackSpec{
 			{Name: "beat", Kind: Trigger, Doc: "each beat"},
@@ -24,81 +35,327 @@ func clockSpec() *ModuleSpec {
 			{Name: "eighth", Kind: Trigger, Doc: "twice a beat"},
 			{Name: "sixteenth", Kind: Trigger, Doc: "four times a beat"},
 			{Name: "triplet", Kind: Trigger, Doc: "three times a beat"},
+			{Name: "divided", Kind: Trigger, Doc: "every so many beats, eighths or sixteenths, counted from the reset on"},
+			{Name: "reset_out", Kind: Trigger, Doc: "the first beat after a start or a reset, for the sequencers that follow"},
 		},
 	}
 }
 
+// ppqnWords are the usual resolutions of clocks in pulses a quarter note;
+// ppqns says them as numbers.
+var (
+	ppqnWords = []string{"1", "2", "4", "24", "48"}
+	ppqns     = [...]int{1, 2, 4, 24, 48}
+)
+
+// Params, inputs and outputs of a clock, by index.
+const (
+	clockTempo = iota
+	clockRun
+	clockBeats
+	clockWidth
+	clockSwing
+	clockSwung
+	clockDivision
+	clockDivides
+	clockPPQN
+	clockLost
+)
+
+const (
+	clockReset = iota
+	clockRunGate
+	clockIn
+)
+
+const (
+	clockBeat = iota
+	clockGate
+	clockBar
+	clockEighth
+	clockSixteenth
+	clockTriplet
+	clockDivided
+	clockResetOut
+	clockOuts
+)
+
+// clockRatios is how often a beat each trigger output fires; 0 where another
+// rule holds.
+var clockRatios = [clockOuts]float64{clockBeat: 1, clockEighth: 2, clockSixteenth: 4, clockTriplet: 3}
+
+// clockUnits are the outputs that division may count.
+var clockUnits = [...]int{clockBeat, clockEighth, clockSixteenth}
+
+// clockDeaf is how long after a reset the pulses of a clock do not count, in
+// seconds: two cables that mean the same moment are never quite alike.
+const clockDeaf = 0.001
+
 // clock counts beats in one phase, from which all outputs follow, so that
 // they never drift apart.
 type clock struct {
-	rate   float64
-	phase  float64 // in beats since the bar began
-	fresh  bool    // the next frame is the first of a bar
-	reset  dsp.SchmittTrigger
-	run    dsp.SchmittTrigger
-	pulses [6]dsp.PulseGenerator
-}
+	rate    float64
+	phase   float64 // in beats since the bar began
+	fresh   bool    // the next frame is the first of a bar
+	reset   dsp.SchmittTrigger
+	run     dsp.SchmittTrigger
+	pulses  [clockOuts]pulser
+	fired   [clockOuts]int // the last of each in the bar
+	divided int            // units since the divided output fired
 
-// clockRatios is how often a beat each trigger output fires; 0 is the gate, −1 the bar.
-var clockRatios = [6]float64{1, 0, -1, 2, 4, 3}
+	// Of a clock that is plugged in.
+	follows bool
+	in      dsp.SchmittTrigger
+	tempo   dsp.Tempo
+	ppqn    int
+	pulse   int     // since the bar began; the phase may be a little ahead or behind
+	step    float64 // beats a frame until the next pulse
+	deaf    int     // frames for which pulses do not count
+}
 
 func (m *clock) Init(sampleRate float64, seed uint64) {
 	m.rate = sampleRate
 	for i := range m.pulses {
 		m.pulses[i].Init(sampleRate)
 	}
+	m.tempo.Init(sampleRate)
 	m.Reset()
 }
 
 // Reset goes back to the start of a bar. Audio thread.
 func (m *clock) Reset() {
-	m.phase, m.fresh = 0, true
+	m.restart()
+	m.deaf = 0
 	m.reset.Reset()
 	m.run.Reset()
+	m.in.Reset()
+	m.tempo.Reset()
+	m.step = 0
 	for i := range m.pulses {
 		m.pulses[i].Reset()
 	}
 }
 
+// restart makes the next frame the first of a bar. Audio thread.
+func (m *clock) restart() {
+	m.phase, m.fresh, m.pulse = 0, true, 0
+	m.deaf = int(clockDeaf * m.rate)
+}
+
 // Process renders the clock. Audio thread.
 func (m *clock) Process(io *IO) {
+	follows := io.Patched&(1<<clockIn) != 0
+	if k := ppqns[int(io.Params[clockPPQN][0])]; k != m.ppqn {
+		m.ppqn = k
+		m.pulse = int(math.Round(m.phase * float64(k)))
+		m.tempo.SetMemory(max(2*k, 4))
+	}
+	if follows != m.follows {
+		m.follows = follows
+		m.tempo.Reset()
+		m.pulse = int(m.phase * float64(m.ppqn))
+	}
+	goesOn := io.Params[clockLost][0] == 1
+	beats := io.Params[clockBeats][0]
+	eighths := io.Params[clockSwung][0] == 1
+	unit, division := clockUnits[int(io.Params[clockDivides][0])], int(io.Params[clockDivision][0])
+	on := io.Params[clockRun][0] == 1
+	gate := &io.Out[clockGate].Volts[0]
+	io.Out[clockGate].Held = 0
 	for i := range io.N {
-		if m.reset.Next(io.In[0].Volts[0][i]) {
-			m.phase, m.fresh = 0, true
+		if m.reset.Next(io.In[clockReset].Volts[0][i]) {
+			m.restart()
 		}
-		m.run.Next(io.In[1].Volts[0][i])
-		runs := m.run.High() && io.Params[1][i] == 1
-		beats := float64(io.Params[2][i])
-		if runs {
-			was := m.phase
-			now := was + float64(io.Params[0][i])/(60*m.rate)
-			if m.fresh {
-				for k, ratio := range clockRatios {
-					if ratio != 0 {
-						m.pulses[k].Trigger()
-					}
-				}
-				m.fresh = false
-			} else {
-				for k, ratio := range clockRatios {
-					if ratio > 0 && int(now*ratio) != int(was*ratio) {
-						m.pulses[k].Trigger()
-					}
+		m.run.Next(io.In[clockRunGate].Volts[0][i])
+		runs := m.run.High() && on
+		now := m.phase
+		if follows {
+			edge := m.in.Next(io.In[clockIn].Volts[0][i])
+			m.tempo.Next(edge)
+			if m.deaf > 0 {
+				m.deaf--
+				edge = false
+			}
+			lost := m.tempo.Lost()
+			switch {
+			case lost && !(goesOn && m.tempo.Period() > 0):
+				runs = false
+			case m.fresh && !edge && lost:
+				runs = false // it begins with the clock that it follows
+			}
+			if runs {
+				now = m.follow(edge, lost, float64(io.Params[clockTempo][i]))
+			}
+		} else if runs {
+			now += float64(io.Params[clockTempo][i]) / (60 * m.rate)
+		}
+		gate[i] = 0
+		if !runs {
+			continue
+		}
+		m.advance(io, i, now, float64(beats), float64(io.Params[clockSwing][i]), eighths, unit, division)
+		if m.phase-float64(int(m.phase)) < float64(io.Params[clockWidth][i]) {
+			gate[i] = GateVolts
+		}
+	}
+	for k := range m.pulses {
+		if k != clockGate {
+			m.pulses[k].finish(io.Out[k], 0, io.N)
+		}
+	}
+}
+
+// A pulse of an even clock is taken at its word: the phase waits for it just
+// short of its place, and is a hair beyond when it comes.
+const (
+	clockWait   = 1e-7
+	clockBeyond = 1e-9
+)
+
+// follow returns where the phase is after one more frame of the clock that is
+// plugged in. Audio thread.
+func (m *clock) follow(edge, lost bool, tempo float64) float64 {
+	ppqn := float64(m.ppqn)
+	period := m.tempo.Period()
+	if period == 0 {
+		period = 60 * m.rate / (tempo * ppqn) // until the second pulse
+	}
+	nominal := 1 / (ppqn * period)
+	if lost {
+		// The clock that comes back is at the nearest pulse.
+		m.pulse = int(math.Round(m.phase*ppqn)) - 1
+		return m.phase + nominal
+	}
+	if m.fresh {
+		return m.phase
+	}
+	if edge {
+		m.pulse++
+	}
+	place, next := float64(m.pulse)/ppqn, float64(m.pulse+1)/ppqn
+	if m.tempo.Even() {
+		m.step = 0
+		switch {
+		case edge:
+			return place + clockBeyond
+		case m.phase > next: // it was ahead of a clock that has come to rest
+			return m.phase
+		}
+		return min(max(m.phase+nominal, place), next-clockWait)
+	}
+	if edge || m.step == 0 {
+		// On a straight line to where it should be at the next pulse.
+		m.step = min(max((next-m.phase)/max(m.tempo.Due(), 1), nominal/2), nominal*2)
+	}
+	if m.phase >= next {
+		return min(m.phase+nominal, max(m.phase, next+0.5/ppqn))
+	}
+	return m.phase + m.step
+}
+
+// advance moves the phase on and fires what it passes, at frame i. Audio thread.
+func (m *clock) advance(io *IO, i int, now, beats, swing float64, eighths bool, unit, division int) {
+	fire := func(k int) {
+		m.pulses[k].fire(io.Out[k], 0, i)
+		if k == unit {
+			if m.divided++; m.divided >= division {
+				m.divided = 0
+				m.pulses[clockDivided].fire(io.Out[clockDivided], 0, i)
+			}
+		}
+	}
+	if m.fresh {
+		m.fresh = false
+		m.fired = [clockOuts]int{}
+		m.divided = division
+		for k, ratio := range clockRatios {
+			if ratio > 0 {
+				fire(k)
+			}
+		}
+		m.pulses[clockBar].fire(io.Out[clockBar], 0, i)
+		m.pulses[clockResetOut].fire(io.Out[clockResetOut], 0, i)
+	} else {
+		for k, ratio := range clockRatios {
+			if ratio == 0 {
+				continue
+			}
+			at := now
+			if swing != 0.5 {
+				if eighths && (k == clockEighth || k == clockSixteenth) {
+					at = swung(now, swing)
+				} else if k == clockSixteenth {
+					at = swung(now*2, swing) / 2
 				}
 			}
-			if now >= beats {
-				now -= beats
-				m.pulses[2].Trigger()
+			// Never one that was there already: swing that grows moves the phase back.
+			if n := int(at * ratio); n > m.fired[k] {
+				m.fired[k] = n
+				fire(k)
 			}
-			m.phase = now
 		}
-		for k := range m.pulses {
-			io.Out[k].Volts[0][i] = m.pulses[k].Next()
+	}
+	for now >= beats {
+		now -= beats
+		m.pulse -= int(beats) * m.ppqn
+		for k, ratio := range clockRatios {
+			m.fired[k] -= int(beats * ratio)
 		}
-		gate := float32(0)
-		if runs && m.phase-float64(int(m.phase)) < float64(io.Params[3][i]) {
-			gate = GateVolts
-		}
-		io.Out[1].Volts[0][i] = gate
+		m.pulses[clockBar].fire(io.Out[clockBar], 0, i)
+	}
+	m.phase = now
+}
+
+// swung bends a phase so that the middle of each pair comes late. Audio thread.
+func swung(phase, swing float64) float64 {
+	whole := float64(int(phase))
+	x := phase - whole
+	if x < swing {
+		return whole + x*0.5/swing
+	}
+	return whole + 0.5 + (x-swing)*0.5/(1-swing)
+}
+
+// pulser writes the triggers of one channel of an output, from the last frame
+// that it wrote.
+type pulser struct {
+	dsp.PulseGenerator
+	at int
+}
+
+// fire starts a trigger at frame i of the slice. Audio thread.
+func (p *pulser) fire(out *Signal, c, i int) {
+	p.write(out, c, i)
+	p.Trigger()
+}
+
+func (p *pulser) write(out *Signal, c, to int) {
+	b := &out.Volts[c]
+	for p.at < to && p.High() {
+		b[p.at] = p.Next()
+		p.at++
+	}
+	if p.at < to {
+		clear(b[p.at:to])
+		p.at = to
+	}
+}
+
+// finish writes the rest of a slice of n frames. Audio thread.
+func (p *pulser) finish(out *Signal, c, n int) {
+	if p.at == 0 && !p.High() {
+		out.rest(c)
+		return
+	}
+	out.Held &^= 1 << c
+	p.write(out, c, n)
+	p.at = 0
+}
+
+// rest makes a channel 0 V and says so. Audio thread.
+func (s *Signal) rest(c int) {
+	if s.Held&(1<<c) == 0 || s.Volts[c][0] != 0 {
+		clear(s.Volts[c][:])
+		s.Held |= 1 << c
 	}
 }

@@ -25,12 +25,13 @@ func TestClockTempo(t *testing.T) {
 		c := &clock{}
 		c.Init(testRate, 1)
 		tick := map[int]int{}
-		out := make([]*Signal, 6)
+
+		out := make([]*Signal, clockOuts)
 		for i := range out {
 			out[i] = &Signal{Channels: 1}
 		}
-		params := make([]*[BlockSize]float32, 5)
-		for i, v := range []float32{float32(tempo), 1, 4, 0.5, 1} {
+		params := make([]*[BlockSize]float32, 12)
+		for i, v := range []float32{float32(tempo), 1, 4, 0.5, 0.5, 0, 4, 0, 2, 0, 1, 1} {
 			params[i] = new([BlockSize]float32)
 			for k := range params[i] {
 				params[i][k] = v
@@ -39,16 +40,16 @@ func TestClockTempo(t *testing.T) {
 		low, high := &Signal{}, &Signal{}
 		low.Fill(0)
 		high.Fill(10)
-		io := &IO{N: BlockSize, In: []*Signal{low, high, low}, Out: out, Params: params}
+		io := &IO{N: BlockSize, In: []*Signal{low, high, low, low, low}, Out: out, Params: params}
 		period := 60 * testRate / float64(float32(tempo))
-		ratios := []float64{1, 1, 0.25, 2, 4, 3}
-		last := [6]float32{}
+		ratios := []float64{1, 1, 0.25, 2, 4, 3, 0.25}
+		last := [clockOuts]float32{}
 		worst := 0.0
 		frames := minutes * 60 * testRate
 		for f := 0; f < frames; f += BlockSize {
 			io.Frame = int64(f)
 			c.Process(io)
-			for k, o := range out {
+			for k, o := range out[:len(ratios)] {
 				for i, v := range o.Volts[0] {
 					if v > 1 && last[k] <= 1 {
 						want := float64(tick[k]) * period / ratios[k]
