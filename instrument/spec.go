@@ -264,7 +264,7 @@ var specs = func() []*ModuleSpec {
 	all := []*ModuleSpec{
 		deploymentSpec(), podSpec(), serviceSpec(), ingressSpec(), nodeSpec(), namespaceSpec(),
 		hpaSpec(), cronJobSpec(), jobSpec(), controllerSpec(), etcdSpec(), apiServerSpec(), ruleSpec(),
-		voiceSpec(), noiseSpec(), vcaSpec(), reverbSpec(), mixerSpec(), clockSpec(), audioOutSpec(),
+		voiceSpec(), noiseSpec(), vcaSpec(), reverbSpec(), mixerSpec(), clockSpec(), euclidSpec(), audioOutSpec(),
 	}
 	for _, s := range all {
 		s.finish()
