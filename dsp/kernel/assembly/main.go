@@ -1,0 +1,621 @@
+// Command assembly writes the assembly of package kernel, for AVX2 and for
+// AVX-512, with avo. It runs when a kernel is changed (go generate), never as
+// part of a build, and is no part of any program.
+package main
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// The layout of kernel.bank, in rows of sixteen values; the test that compares
+// the twins fails when the two differ.
+const (
+	row = 64
+
+	phase    = 0
+	inc      = 2 * row
+	next     = 4 * row
+	lead     = 6 * row
+	hertz    = 8 * row
+	inv      = 10 * row
+	scale    = 12 * row
+	size     = 14 * row
+	base     = 16 * row
+	slope    = 18 * row
+	cutoff   = 20 * row
+	damp     = 21 * row
+	coef     = 22 * row // a, b, c
+	dcoef    = 25 * row
+	gcoef    = 28 * row
+	band     = 31 * row
+	low      = 32 * row
+	level    = 33 * row
+	to       = 34 * row
+	share    = 35 * row
+	top      = 36 * row
+	then     = 37 * row
+	thenWith = 38 * row
+	gain     = 39 * row
+	dgain    = 41 * row
+	ggain    = 43 * row
+	want     = 45 * row
+	wave     = 47 * row
+	ring     = 63 * row
+	ringRow  = 96 * 4
+	toInc    = ring + 16*ringRow
+	toPhase  = toInc + 4
+	lowest   = toInc + 8
+	at       = toInc + 12
+
+	tableRow = 32 * 4
+	sumRight = 16 * 32
+)
+
+// Predicates of VCMPPS, all ordered and quiet.
+const (
+	equal        = 0
+	greaterEqual = 29
+	lessEqual    = 18
+	less         = 17
+)
+
+func main() {
+	ConstraintExpr("amd64")
+	cpu()
+	prepare()
+	residuals()
+	transpose()
+	for _, s := range []string{"Saw", "Triangle", "Sine"} {
+		run(s, false)
+		run(s, true)
+	}
+	Generate()
+}
+
+// constants are rows of sixteen copies of a value.
+var constants = map[uint32]Mem{}
+
+func word(v uint32) Mem {
+	if m, ok := constants[v]; ok {
+		return m
+	}
+	m := GLOBL("x"+hex(v), 24) // RODATA|NOPTR
+	for i := range 16 {
+		DATA(4*i, U32(v))
+	}
+	constants[v] = m
+	return m
+}
+
+func hex(v uint32) string {
+	const digits = "0123456789abcdef"
+	b := make([]byte, 8)
+	for i := range b {
+		b[i] = digits[v>>(28-4*i)&15]
+	}
+	return string(b)
+}
+
+func number(v float32) Mem { return word(math.Float32bits(v)) }
+
+func field(p Register, offset int) Mem { return Mem{Base: p, Disp: offset} }
+
+// cpu declares what tells which instructions there are.
+func cpu() {
+	TEXT("cpuid", NOSPLIT, "func(leaf, sub uint32) (a, b, c, d uint32)")
+	Doc("cpuid asks the processor what it is.")
+	Load(Param("leaf"), EAX)
+	Load(Param("sub"), ECX)
+	CPUID()
+	Store(EAX, ReturnIndex(0))
+	Store(EBX, ReturnIndex(1))
+	Store(ECX, ReturnIndex(2))
+	Store(EDX, ReturnIndex(3))
+	RET()
+
+	TEXT("xgetbv", NOSPLIT, "func() uint32")
+	Doc("xgetbv tells which registers the operating system keeps.")
+	XORL(ECX, ECX)
+	XGETBV()
+	Store(EAX, ReturnIndex(0))
+	RET()
+}
+
+func load(m Mem) VecVirtual {
+	r := YMM()
+	VMOVUPS(m, r)
+	return r
+}
+
+func broadcast(m Mem) VecVirtual {
+	r := YMM()
+	VBROADCASTSS(m, r)
+	return r
+}
+
+// prepare begins a control period.
+func prepare() {
+	TEXT("prepareAVX2", NOSPLIT, "func(b *float32) uint32")
+	Pragma("noescape")
+	Doc("prepareAVX2 is bank.prepare.")
+	b := Load(Param("b"), GP64())
+	ended := GP32()
+	XORL(ended, ended)
+	for h := range 2 {
+		f := func(offset int) Mem { return field(b, offset+32*h) }
+		for o := range 2 {
+			was := load(f(next + o*row))
+			VMOVUPS(was, f(inc+o*row))
+			VPSLLD(Imm(4), was, was)
+			VPADDD(f(phase+o*row), was, was)
+			VMOVUPS(was, f(lead+o*row))
+			x := broadcast(field(b, toInc))
+			VMULPS(f(hertz+o*row), x, x)
+			zero := YMM()
+			VXORPS(zero, zero, zero)
+			VMAXPS(zero, x, x)
+			VMINPS(number(0.49*(1<<32)), x, x)
+			VCVTTPS2DQ(x, x)
+			VMOVUPS(x, f(next+o*row))
+			VCVTDQ2PS(x, x)
+			s := YMM()
+			VMULPS(f(slope+o*row), x, s)
+			VADDPS(f(base+o*row), s, s)
+			VMOVUPS(s, f(size+o*row))
+			one := load(number(1))
+			VMAXPS(one, x, x)
+			VDIVPS(x, one, x)
+			VMOVUPS(x, f(inv+o*row))
+
+			approach(f(gain+o*row), f(dgain+o*row), f(ggain+o*row), load(f(want+o*row)))
+		}
+		x := broadcast(field(b, toPhase))
+		VMULPS(f(cutoff), x, x)
+		VMAXPS(broadcast(field(b, lowest)), x, x)
+		VMINPS(number(float32(math.Pi*0.49)), x, x)
+		y := YMM()
+		VMULPS(x, x, y)
+		n := load(number(378))
+		VSUBPS(y, n, n)
+		VMULPS(y, n, n)
+		VADDPS(number(-17325), n, n)
+		VMULPS(y, n, n)
+		VADDPS(number(135135), n, n)
+		VMULPS(x, n, n)
+		d, e := YMM(), load(number(3150))
+		VMULPS(number(28), y, d)
+		VSUBPS(d, e, d)
+		VMULPS(y, d, d)
+		VADDPS(number(-62370), d, d)
+		VMULPS(y, d, d)
+		VADDPS(number(135135), d, d)
+		dd, r := YMM(), YMM()
+		VMULPS(d, d, dd)
+		VMULPS(f(damp), d, r)
+		VADDPS(n, r, r)
+		VMULPS(n, r, r)
+		VADDPS(dd, r, r)
+		VDIVPS(r, load(number(1)), r)
+		VADDPS(r, r, r)
+		VMULPS(r, dd, dd)
+		VSUBPS(number(1), dd, dd)
+		approach(f(coef), f(dcoef), f(gcoef), dd)
+		VMULPS(n, d, d)
+		VMULPS(r, d, d)
+		approach(f(coef+row), f(dcoef+row), f(gcoef+row), d)
+		VMULPS(n, n, n)
+		VMULPS(r, n, n)
+		approach(f(coef+2*row), f(dcoef+2*row), f(gcoef+2*row), n)
+
+		for _, state := range []int{band, low} {
+			x := load(f(state))
+			size, m := YMM(), YMM()
+			VANDPS(word(0x7fffffff), x, size)
+			VCMPPS(Imm(greaterEqual), number(1e-18), size, m)
+			VANDPS(m, x, x)
+			VCMPPS(Imm(lessEqual), number(1e5), size, m)
+			VANDPS(m, x, x)
+			VMOVUPS(x, f(state))
+		}
+		l, m, q := load(f(level)), YMM(), YMM()
+		VXORPS(m, m, m)
+		VCMPPS(Imm(equal), f(to), m, m)
+		VCMPPS(Imm(less), number(1e-5), l, q)
+		VANDPS(m, q, m)
+		VANDNPS(l, m, l)
+		VMOVUPS(l, f(level))
+		bits := GP32()
+		VMOVMSKPS(m, bits)
+		if h == 1 {
+			SHLL(Imm(8), bits)
+		}
+		ORL(bits, ended)
+	}
+	VZEROUPPER()
+	Store(ended, ReturnIndex(0))
+	RET()
+}
+
+// approach makes the goal of the last period the value of now, and goes to a
+// new one.
+func approach(now, change, goal Mem, x VecVirtual) {
+	r := load(goal)
+	VMOVUPS(r, now)
+	VMOVUPS(x, goal)
+	VSUBPS(r, x, r)
+	VMULPS(number(1.0/16), r, r)
+	VMOVUPS(r, change)
+}
+
+// residuals adds those of one oscillator of all lanes.
+func residuals() {
+	TEXT("residualsAVX2", NOSPLIT, "func(b, table *float32, oscillator int, offset uint32, sign float32)")
+	Pragma("noescape")
+	Doc("residualsAVX2 is residuals for one oscillator of every lane; offset is added to its phase.")
+	b := Load(Param("b"), GP64())
+	table := Load(Param("table"), GP64())
+	o := Load(Param("oscillator"), GP64())
+	SHLQ(Imm(6), o)
+	ADDQ(b, o) // fields that are pairs
+	offset := Load(Param("offset"), GP32())
+	sign := Load(Param("sign"), XMM())
+	moved := YMM()
+	VMOVD(offset, moved.AsX())
+	VPBROADCASTD(moved.AsX(), moved)
+	mask := GP32()
+	for h := range 2 {
+		s, i, sum := YMM(), load(field(o, next+32*h)), YMM()
+		VPADDD(field(o, lead+32*h), moved, s)
+		VPSLLD(Imm(4), i, sum)
+		VPADDD(s, sum, sum)
+		VPCMPGTD(sum, s, s)
+		VPCMPGTD(word(1<<28-1), i, i)
+		VPOR(i, s, s)
+		if h == 0 {
+			VMOVMSKPS(s, mask)
+			continue
+		}
+		more := GP32()
+		VMOVMSKPS(s, more)
+		SHLL(Imm(8), more)
+		ORL(more, mask)
+	}
+	rows := GP64()
+	MOVLQSX(field(b, at), rows)
+	LEAQ(Mem{Base: b, Index: rows, Scale: 4, Disp: ring - 4}, rows)
+	second32 := GP64()
+	MOVQ(Imm(1<<32), second32)
+
+	Label("lane")
+	TESTL(mask, mask)
+	JZ(LabelRef("done"))
+	lane := GP64()
+	BSFL(mask, lane.As32())
+	less := GP32()
+	LEAL(Mem{Base: mask.As64(), Disp: -1}, less)
+	ANDL(less, mask)
+	i, way := GP64(), GP64()
+	MOVL(Mem{Base: o, Index: lane, Scale: 4, Disp: next}, i.As32())
+	MOVL(Mem{Base: o, Index: lane, Scale: 4, Disp: lead}, way.As32())
+	ADDL(offset, way.As32())
+	XORL(U32(1<<31), way.As32())
+	NEGQ(way)
+	ADDQ(second32, way)
+	height := XMM()
+	VMULSS(Mem{Base: o, Index: lane, Scale: 4, Disp: size}, sign, height)
+	inverse := XMM()
+	VMOVSS(Mem{Base: o, Index: lane, Scale: 4, Disp: inv}, inverse)
+	slots := GP64()
+	IMUL3Q(U32(ringRow), lane, slots)
+	ADDQ(rows, slots)
+	steps := GP64()
+	MOVQ(i, steps)
+	SHLQ(Imm(4), steps)
+
+	Label("event")
+	LEAQ(Mem{Base: way, Index: i, Scale: 1, Disp: -1}, RAX)
+	XORL(EDX, EDX)
+	DIVQ(i)
+	k, since := GP64(), GP64()
+	MOVQ(RAX, k)
+	MOVQ(RAX, since)
+	IMULQ(i, since)
+	SUBQ(way, since)
+	x, whole := XMM(), XMM()
+	VXORPS(x, x, x)
+	VXORPS(whole, whole, whole)
+	VCVTSI2SSL(since.As32(), x, x)
+	VMULSS(inverse, x, x)
+	VMULSS(number(128), x, x)
+	r, last := GP32(), GP32()
+	VCVTTSS2SI(x, r)
+	MOVL(U32(127), last)
+	CMPL(r, last)
+	CMOVLGT(last, r)
+	VCVTSI2SSL(r, whole, whole)
+	VSUBSS(whole, x, x)
+	second, first := YMM(), YMM()
+	VMULSS(x, height, second.AsX())
+	VSUBSS(second.AsX(), height, first.AsX())
+	VBROADCASTSS(second.AsX(), second)
+	VBROADCASTSS(first.AsX(), first)
+	SHLL(Imm(7), r)
+	p := GP64()
+	LEAQ(Mem{Base: table, Index: r.As64(), Scale: 1}, p)
+	to := GP64()
+	LEAQ(Mem{Base: slots, Index: k, Scale: 4}, to)
+	for j := range 4 {
+		u, v := YMM(), YMM()
+		VMULPS(field(p, 32*j), first, u)
+		VMULPS(field(p, tableRow+32*j), second, v)
+		VADDPS(v, u, u)
+		VADDPS(field(to, 32*j), u, u)
+		VMOVUPS(u, field(to, 32*j))
+	}
+	ADDQ(second32, way)
+	CMPQ(steps, way)
+	JGE(LabelRef("event"))
+	JMP(LabelRef("lane"))
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// transpose takes the period's residuals out of the ring.
+func transpose() {
+	TEXT("transposeAVX2", NOSPLIT, "func(b *float32)")
+	Pragma("noescape")
+	Doc("transposeAVX2 is bank.transpose.")
+	b := Load(Param("b"), GP64())
+	p := GP64()
+	MOVLQSX(field(b, at), p)
+	LEAQ(Mem{Base: b, Index: p, Scale: 4, Disp: ring}, p)
+	for lanes := 0; lanes < 16; lanes += 8 {
+		for quarter := range 4 {
+			var y [4]VecVirtual
+			for k := range y {
+				y[k] = YMM()
+				VBROADCASTF128(field(p, (lanes+k)*ringRow+16*quarter), y[k])
+				VINSERTF128(Imm(1), field(p, (lanes+k+4)*ringRow+16*quarter), y[k], y[k])
+			}
+			ab, cd := YMM(), YMM()
+			for high := range 2 {
+				if high == 0 {
+					VUNPCKLPS(y[1], y[0], ab)
+					VUNPCKLPS(y[3], y[2], cd)
+				} else {
+					VUNPCKHPS(y[1], y[0], ab)
+					VUNPCKHPS(y[3], y[2], cd)
+				}
+				c := YMM()
+				VUNPCKLPD(cd, ab, c)
+				VMOVUPS(c, field(b, wave+(4*quarter+2*high)*row+lanes*4))
+				VUNPCKHPD(cd, ab, c)
+				VMOVUPS(c, field(b, wave+(4*quarter+2*high+1)*row+lanes*4))
+			}
+		}
+	}
+	zero := YMM()
+	VXORPS(zero, zero, zero)
+	for l := range 16 {
+		VMOVUPS(zero, field(p, l*ringRow))
+		VMOVUPS(zero, field(p, l*ringRow+32))
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// run renders frames. With AVX-512 all lanes go at once and all state fits the
+// registers; with AVX2 one half goes after the other, and what does not change
+// stays in memory.
+func run(shape string, wide bool) {
+	name, doc := "run"+shape+"AVX2", "AVX2"
+	if wide {
+		name, doc = "run"+shape+"AVX512", "AVX-512"
+	}
+	TEXT(name, NOSPLIT, "func(b, s, extra *float32, from, n int, mask uint32)")
+	Pragma("noescape")
+	Doc(name + " is bank.run with " + doc + "; extra points at the first frame's.")
+	b := Load(Param("b"), GP64())
+	sum := Load(Param("s"), GP64())
+	extra := Load(Param("extra"), GP64())
+	waves := Load(Param("from"), GP64())
+	SHLQ(Imm(6), waves)
+	LEAQ(Mem{Base: b, Index: waves, Scale: 1, Disp: wave}, waves)
+	n := Load(Param("n"), GP64())
+	if wide {
+		loop(shape, wide, "frame", b, sum, extra, waves, n, 0)
+		VZEROUPPER()
+		RET()
+		return
+	}
+	mask := Load(Param("mask"), GP32())
+	for h, end := range []string{"upper", "done"} {
+		TESTL(U32(0xff<<(8*h)), mask)
+		JZ(LabelRef(end))
+		s, e, w, c := GP64(), GP64(), GP64(), GP64()
+		MOVQ(sum, s)
+		MOVQ(extra, e)
+		MOVQ(waves, w)
+		MOVQ(n, c)
+		loop(shape, wide, []string{"frame0", "frame1"}[h], b, s, e, w, c, 32*h)
+		Label(end)
+	}
+	VZEROUPPER()
+	RET()
+}
+
+func loop(shape string, wide bool, label string, b, sum, extra, waves, n Register, lanes int) {
+	vector := func() VecVirtual {
+		if wide {
+			return ZMM()
+		}
+		return YMM()
+	}
+	f := func(offset int) Mem { return field(b, offset+lanes) }
+	get := func(offset int) VecVirtual {
+		r := vector()
+		VMOVUPS(f(offset), r)
+		return r
+	}
+	// steady is what does not change: in a register where there are enough.
+	steady := func(offset int) Op {
+		if wide {
+			return get(offset)
+		}
+		return f(offset)
+	}
+	p := [2]VecVirtual{get(phase), get(phase + row)}
+	i := [2]Op{steady(inc), steady(inc + row)}
+	s := [2]Op{steady(scale), steady(scale + row)}
+	k := [3]VecVirtual{get(coef), get(coef + row), get(coef + 2*row)}
+	dk := [3]Op{steady(dcoef), steady(dcoef + row), steady(dcoef + 2*row)}
+	vband, vlow := get(band), get(low)
+	vlevel, vto, vshare := get(level), get(to), get(share)
+	vtop, vthen, vthenWith := steady(top), steady(then), steady(thenWith)
+	g := [2]VecVirtual{get(gain), get(gain + row)}
+	dg := [2]Op{steady(dgain), steady(dgain + row)}
+
+	Label(label)
+	var x VecVirtual
+	for o := range p {
+		VPADDD(i[o], p[o], p[o])
+		y := shapeOf(shape, wide, vector, p[o])
+		VMULPS(s[o], y, y)
+		if o == 0 {
+			x = y
+		} else {
+			VADDPS(y, x, x)
+		}
+	}
+	VADDPS(field(waves, lanes), x, x)
+	for j := range k {
+		VADDPS(dk[j], k[j], k[j])
+	}
+	// x becomes t.
+	VSUBPS(vlow, x, x)
+	u, w := vector(), vector()
+	VMULPS(vband, k[1], u)
+	VMULPS(x, k[2], w)
+	VADDPS(w, u, u)
+	VADDPS(vlow, u, u) // the new low
+	VMULPS(k[1], x, x)
+	VMULPS(k[0], vband, vband)
+	VADDPS(x, vband, vband)
+	VADDPS(u, vlow, x) // twice the output
+	VMOVAPS(u, vlow)
+
+	e := vector()
+	VSUBPS(vlevel, vto, e)
+	VMULPS(vshare, e, e)
+	VADDPS(e, vlevel, vlevel)
+	if wide {
+		m := K()
+		VCMPPS(Imm(greaterEqual), vtop, vlevel, m)
+		VMINPS(vtop, vlevel, vlevel)
+		VMOVAPS(vthen, m, vto)
+		VMOVAPS(vthenWith, m, vshare)
+	} else {
+		m := vector()
+		VCMPPS(Imm(greaterEqual), vtop, vlevel, m)
+		VMINPS(vtop, vlevel, vlevel)
+		VBLENDVPS(m, vthen, vto, vto)
+		VBLENDVPS(m, vthenWith, vshare, vshare)
+	}
+	VMULPS(vlevel, x, x)
+	VADDPS(field(extra, lanes), x, x)
+	for side := range g {
+		VADDPS(dg[side], g[side], g[side])
+		y := vector()
+		VMULPS(g[side], x, y)
+		place := field(sum, side*sumRight)
+		if !wide {
+			VADDPS(place, y, y)
+			VMOVUPS(y, place)
+			continue
+		}
+		upper := YMM()
+		VEXTRACTF32X8(Imm(1), y, upper)
+		VADDPS(place, y.AsY(), y.AsY())
+		VADDPS(upper, y.AsY(), y.AsY())
+		VMOVUPS(y.AsY(), place)
+	}
+	ADDQ(Imm(row), waves)
+	ADDQ(Imm(row), extra)
+	ADDQ(Imm(32), sum)
+	DECQ(n)
+	JNZ(LabelRef(label))
+
+	put := func(v VecVirtual, offset int) { VMOVUPS(v, f(offset)) }
+	for o := range p {
+		put(p[o], phase+o*row)
+		put(g[o], gain+o*row)
+	}
+	for j := range k {
+		put(k[j], coef+j*row)
+	}
+	put(vband, band)
+	put(vlow, low)
+	put(vlevel, level)
+	put(vto, to)
+	put(vshare, share)
+}
+
+// shapeOf makes of phases, plus half a cycle, the naive shape.
+func shapeOf(shape string, wide bool, vector func() VecVirtual, p VecVirtual) VecVirtual {
+	y := vector()
+	flip := func(from, to VecVirtual) {
+		if wide {
+			VPXORD(word(1<<31), from, to)
+		} else {
+			VPXOR(word(1<<31), from, to)
+		}
+	}
+	switch shape {
+	case "Saw":
+		VCVTDQ2PS(p, y)
+		return y
+	case "Triangle":
+		m := vector()
+		flip(p, y)
+		VPSRAD(Imm(31), y, m)
+		if wide {
+			VPXORD(m, y, y)
+		} else {
+			VPXOR(m, y, y)
+		}
+		VPSLLD(Imm(1), y, y)
+		flip(y, y)
+		VCVTDQ2PS(y, y)
+		return y
+	}
+	m, z := vector(), vector()
+	flip(p, y)
+	VPSLLD(Imm(1), y, m)
+	VMOVUPS(word(1<<31), z)
+	VPSUBD(y, z, z)
+	if wide {
+		k := K()
+		VPXORD(m, y, m)
+		VPMOVD2M(m, k)
+		VMOVAPS(z, k, y)
+	} else {
+		VPXOR(m, y, m)
+		VBLENDVPS(m, z, y, y)
+	}
+	VCVTDQ2PS(y, y)
+	VMULPS(number(1.0/(1<<30)), y, y)
+	VMULPS(y, y, z)
+	VMULPS(number(0.00015148419), z, m)
+	for _, c := range []float32{-0.00467376557, 0.07968967928, -0.64596371106} {
+		VADDPS(number(c), m, m)
+		VMULPS(z, m, m)
+	}
+	VADDPS(number(1.57079631847), m, m)
+	VMULPS(m, y, y)
+	return y
+}
