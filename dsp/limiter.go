@@ -59,13 +59,12 @@ type Limiter struct {
 	sampleRate float64
 	ceiling    float32
 	release    float64
-	look       int // length of the minimum and of the mean
-	history    [2][2 * peakTaps]float32
-	h          int
-	hot        int // samples for which peaks are still possible
-	delay      [2][]float32
-	d          int
-	queueGain  []float32 // monotonic queue of the sliding minimum
+	look       int          // length of the minimum and of the mean
+	ring       [2][]float32 // what came in; a power of two
+	at         int          // where the next sample goes
+	zeros      int          // samples of silence that came last, at least
+	hot        int          // samples for which peaks are still possible
+	queueGain  []float32    // monotonic queue of the sliding minimum
 	queueAt    []int64
 	head, tail int
 	now        int64
@@ -76,7 +75,14 @@ type Limiter struct {
 	gain       float32
 	calm       bool // the gain has been 1 for longer than the look-ahead
 	latency    int
+
+	// What a block works on: it, and what the interpolation needs before it.
+	run    [2][peakTaps + limiterBlock]float32
+	single [3]float32
 }
+
+// limiterBlock is the most samples that are worked on at once.
+const limiterBlock = 64
 
 // Init sets the sample rate, a ceiling of AudioPeak and a release of 80 ms. It
 // allocates.
@@ -85,8 +91,12 @@ func (l *Limiter) Init(sampleRate float64) {
 	look := max(8, SecondsToSamples(limiterSeconds, rate))
 	*l = Limiter{sampleRate: rate, look: look, ceiling: AudioPeak * limiterMargin}
 	l.latency = look - 1 + peakCentre
-	for c := range l.delay {
-		l.delay[c] = make([]float32, l.latency+1)
+	size := 1
+	for size < l.latency+limiterBlock+peakTaps {
+		size *= 2
+	}
+	for c := range l.ring {
+		l.ring[c] = make([]float32, size)
 	}
 	l.queueGain = make([]float32, look+2)
 	l.queueAt = make([]int64, look+2)
@@ -97,12 +107,11 @@ func (l *Limiter) Init(sampleRate float64) {
 
 // Reset forgets the past.
 func (l *Limiter) Reset() {
-	l.history = [2][2 * peakTaps]float32{}
-	for c := range l.delay {
-		clear(l.delay[c])
+	for c := range l.ring {
+		clear(l.ring[c])
 	}
-	l.hot = 0
-	l.h, l.d, l.m, l.head, l.tail, l.now = 0, 0, 0, 0, 0, 0
+	l.hot, l.zeros = 0, 0
+	l.at, l.m, l.head, l.tail, l.now = 0, 0, 0, 0, 0
 	for i := range l.mean {
 		l.mean[i] = 1
 	}
@@ -132,35 +141,119 @@ func (l *Limiter) SetRelease(seconds float64) {
 // Audio thread.
 func (l *Limiter) Reduction() float32 { return l.gain }
 
+// Silent tells whether nothing but 0 comes out as long as nothing but 0
+// comes in, and no gain is on its way.
+//
+// Audio thread.
+func (l *Limiter) Silent() bool { return l.calm && l.hot == 0 && l.zeros > l.latency }
+
 // Next takes a sample of each side and returns those of Latency samples ago.
 //
 // Audio thread.
 func (l *Limiter) Next(left, right float32) (float32, float32) {
-	left, right = Finite(left), Finite(right)
-	// The history is kept twice, so that it can be read as one run.
-	for side, v := range [2]float32{left, right} {
-		l.history[side][l.h], l.history[side][l.h+peakTaps] = v, v
+	l.single[0], l.single[1] = left, right
+	l.Process(l.single[:1], l.single[1:2])
+	return l.single[0], l.single[1]
+}
+
+// Process limits a block in place.
+//
+// Audio thread.
+func (l *Limiter) Process(left, right []float32) { l.ProcessGain(left, right, nil) }
+
+// ProcessGain is Process, and tells the gain of each sample where gain is not
+// nil.
+//
+// Audio thread.
+func (l *Limiter) ProcessGain(left, right, gain []float32) {
+	for len(left) > 0 {
+		n := min(len(left), limiterBlock)
+		var g []float32
+		if gain != nil {
+			g, gain = gain[:n], gain[n:]
+		}
+		l.block(left[:n], right[:n], g)
+		left, right = left[n:], right[n:]
 	}
-	if l.h++; l.h == peakTaps {
-		l.h = 0
+}
+
+func (l *Limiter) block(left, right, gain []float32) {
+	n := len(left)
+	mask := len(l.ring[0]) - 1
+	// As long as no sample is large enough, no peak between samples can be
+	// either.
+	peak := max(Peak(left), Peak(right))
+	if l.zeros += n; peak != 0 {
+		l.zeros = 0
 	}
-	// As long as no sample of the history is large enough, no peak between
-	// samples can be either.
-	if max(abs(left), abs(right))*peakBound > l.ceiling {
+	if l.calm && l.hot == 0 && peak*peakBound <= l.ceiling {
+		// Nothing to hold back for longer than the look-ahead: the gain is
+		// exactly 1.
+		l.enter(0, left)
+		l.enter(1, right)
+		l.at += n
+		l.leave(0, left)
+		l.leave(1, right)
+		l.now += int64(n)
+		for i := range gain {
+			gain[i] = 1
+		}
+		return
+	}
+	for side, b := range [2][]float32{left, right} {
+		run := &l.run[side]
+		for i := range peakTaps {
+			run[i] = l.ring[side][(l.at-peakTaps+i)&mask]
+		}
+		for i, v := range b {
+			b[i] = Finite(v)
+		}
+		copy(run[peakTaps:], b)
+		l.enter(side, b)
+	}
+	l.at += n
+	l.leave(0, left)
+	l.leave(1, right)
+	for i := range left {
+		g := l.next(i)
+		left[i] *= g
+		right[i] *= g
+		if gain != nil {
+			gain[i] = g
+		}
+	}
+}
+
+// enter puts a block into a ring.
+func (l *Limiter) enter(side int, b []float32) {
+	ring := l.ring[side]
+	m := copy(ring[l.at&(len(ring)-1):], b)
+	copy(ring, b[m:])
+}
+
+// leave fills a block with what came in latency samples before what came in
+// last.
+func (l *Limiter) leave(side int, b []float32) {
+	ring := l.ring[side]
+	m := copy(b, ring[(l.at-len(b)-l.latency)&(len(ring)-1):])
+	copy(b[m:], ring)
+}
+
+// next returns the gain of the i-th sample of the block in run.
+func (l *Limiter) next(i int) float32 {
+	if max(abs(l.run[0][peakTaps+i]), abs(l.run[1][peakTaps+i]))*peakBound > l.ceiling {
 		l.hot = peakTaps
 	}
 	need := float32(1)
 	if l.hot > 0 {
 		l.hot--
-		if peak := max(l.peak(0), l.peak(1)); peak > l.ceiling {
+		if peak := max(l.peak(0, i), l.peak(1, i)); peak > l.ceiling {
 			need = l.ceiling / peak
 		}
 	}
 	if need == 1 && l.calm {
-		// Nothing to hold back for longer than the look-ahead: the gain is
-		// exactly 1.
 		l.now++
-		return l.through(left, right, 1)
+		return 1
 	}
 	// Sliding minimum over the look-ahead and one more: a peak between two
 	// samples needs the gain on both.
@@ -207,24 +300,13 @@ func (l *Limiter) Next(left, right float32) (float32, float32) {
 	}
 	l.calm = l.held == 1 && l.sum == float64(l.look)
 	l.gain = float32(l.sum / float64(l.look))
-
-	return l.through(left, right, l.gain)
-}
-
-// through delays a sample of each side and applies the gain to what comes out.
-func (l *Limiter) through(left, right, gain float32) (float32, float32) {
-	a, b := l.delay[0], l.delay[1]
-	a[l.d], b[l.d] = left, right
-	if l.d++; l.d == len(a) {
-		l.d = 0
-	}
-	return a[l.d] * gain, b[l.d] * gain
+	return l.gain
 }
 
 // peak is the largest magnitude of the signal between the two samples in the
-// middle of the filter, with both ends.
-func (l *Limiter) peak(side int) float32 {
-	x := l.history[side][l.h : l.h+peakTaps]
+// middle of the filter that ends at the i-th sample, with both ends.
+func (l *Limiter) peak(side, i int) float32 {
+	x := l.run[side][i+1 : i+1+peakTaps]
 	x = x[:peakTaps]
 	var half, even, odd float32
 	for i := range peakCentre {
@@ -240,12 +322,22 @@ func (l *Limiter) peak(side int) float32 {
 
 func abs(v float32) float32 { return math.Float32frombits(math.Float32bits(v) &^ (1 << 31)) }
 
-// Process limits a block in place.
+// Peak is the largest magnitude of a block; a block in which something is not
+// a number has one above that of every number.
 //
 // Audio thread.
-func (l *Limiter) Process(left, right []float32) {
-	right = right[:len(left)]
-	for i := range left {
-		left[i], right[i] = l.Next(left[i], right[i])
+func Peak(block []float32) float32 {
+	// Without its sign a number orders as its bits do.
+	var a, b, c, d uint32
+	for len(block) >= 4 {
+		a = max(a, math.Float32bits(block[0])&^(1<<31))
+		b = max(b, math.Float32bits(block[1])&^(1<<31))
+		c = max(c, math.Float32bits(block[2])&^(1<<31))
+		d = max(d, math.Float32bits(block[3])&^(1<<31))
+		block = block[4:]
 	}
+	for _, v := range block {
+		a = max(a, math.Float32bits(v)&^(1<<31))
+	}
+	return math.Float32frombits(min(max(a, b, c, d), 0x7f800000))
 }

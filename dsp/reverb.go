@@ -15,6 +15,13 @@ const (
 	reverbWanderSeconds = 0.000125
 	reverbWanderHertzA  = 0.31
 	reverbWanderHertzB  = 0.47
+	// reverbLowCutHertz keeps what nobody hears from piling up in the room.
+	reverbLowCutHertz = 25
+	// reverbBlock is the most samples that are rendered at once.
+	reverbBlock = 64
+	// reverbSilence, in volts, is 55 dB below the last bit of a converter of
+	// 24 bits; what has faded to there is over.
+	reverbSilence = 1e-9
 )
 
 var (
@@ -45,12 +52,13 @@ type Reverb struct {
 	lines      [reverbLines][]float32
 	mask       int
 	at         int
-	delay      [reverbLines]float32
-	whole      [reverbLines]int
+	whole      [reverbLines]int // length of each line
+	span       int              // samples that are rendered at once, a power of two
 	damped     [reverbLines]float32
 	diffuse    [2][3][]float32
-	diffuseAt  [2][3]int
-	lowCut     [2]OnePole
+	lowCut     [2]lowCut
+	quiet      int  // samples for which nothing was written but 0
+	empty      bool // all there is is 0
 
 	from, to, now  reverbShape
 	fade           Ramp // 0 at from, 1 at to
@@ -58,10 +66,13 @@ type Reverb struct {
 	seconds, highS float64
 	open           bool
 
-	wander         float32
-	ca, sa, cb, sb float64 // rotating vectors
-	ra, ia, rb, ib float64 // their rotation
-	turns          int32
+	wander float32
+	wave   [2]sway
+
+	// What a block works on.
+	in     [2][reverbBlock]float32
+	tap    [reverbLines][reverbBlock + 4]float32
+	single [2]float32
 }
 
 // Init sets the sample rate, a decay of 2 s (1 s at 6 kHz), wet sound only,
@@ -72,7 +83,7 @@ func (r *Reverb) Init(sampleRate float64) {
 	longest := 0
 	for i, d := range reverbDelays {
 		n := nextPrime(int(float64(d) * rate / 48000))
-		r.delay[i], r.whole[i] = float32(n), n
+		r.whole[i] = n
 		longest = max(longest, n)
 	}
 	r.wander = float32(reverbWanderSeconds * rate)
@@ -84,15 +95,21 @@ func (r *Reverb) Init(sampleRate float64) {
 	for i := range r.lines {
 		r.lines[i] = make([]float32, size)
 	}
+	least := reverbBlock
 	for c := range r.diffuse {
-		r.lowCut[c].Init(rate)
-		r.lowCut[c].SetHertz(25)
+		g := math.Tan(math.Pi * reverbLowCutHertz / rate)
+		r.lowCut[c].gain = g / (1 + g)
 		for k, d := range reverbDiffusers[c] {
-			r.diffuse[c][k] = make([]float32, nextPrime(int(float64(d)*rate/48000)))
+			n := nextPrime(int(float64(d) * rate / 48000))
+			r.diffuse[c][k] = make([]float32, n)
+			least = min(least, n)
 		}
 	}
-	r.ia, r.ra = math.Sincos(2 * math.Pi * reverbWanderHertzA / rate)
-	r.ib, r.rb = math.Sincos(2 * math.Pi * reverbWanderHertzB / rate)
+	r.span = reverbBlock
+	for r.span > least {
+		r.span /= 2
+	}
+	r.wave[0].rate, r.wave[1].rate = reverbWanderHertzA/rate, reverbWanderHertzB/rate
 	r.fade.Init(rate)
 	r.fade.SetSeconds(reverbFadeSeconds)
 	r.mix.Init(rate)
@@ -112,15 +129,13 @@ func (r *Reverb) Reset() {
 		clear(r.lines[i])
 	}
 	for c := range r.diffuse {
-		r.lowCut[c].Reset()
+		r.lowCut[c].state = 0
 		for k := range r.diffuse[c] {
 			clear(r.diffuse[c][k])
-			r.diffuseAt[c][k] = 0
 		}
 	}
 	r.damped = [reverbLines]float32{}
-	r.at, r.turns = 0, 0
-	r.ca, r.sa, r.cb, r.sb = 1, 0, 1, 0
+	r.at, r.quiet, r.empty = 0, 0, true
 	r.fade.Reset()
 	r.mix.Reset()
 	r.gate.Reset()
@@ -181,7 +196,7 @@ func (r *Reverb) reshape() {
 	r.from = r.now
 	w := math.Cos(2 * math.Pi * min(reverbHighHertz/r.sampleRate, 0.45))
 	mean := 0.0
-	for i, d := range r.delay {
+	for i, d := range r.whole {
 		// What a pass of this length may leave, at 0 Hz and at 6 kHz.
 		gl := math.Exp(-ln1000 * float64(d) / (low * r.sampleRate))
 		gh := math.Exp(-ln1000 * float64(d) / (high * r.sampleRate))
@@ -216,93 +231,14 @@ func (r *Reverb) move() {
 	r.now.input = r.from.input + t*(r.to.input-r.from.input)
 }
 
-// Next takes one sample of each side and returns the mix.
+// Next takes one sample of each side and returns the mix. Process is faster
+// and gives the same.
 //
 // Audio thread.
 func (r *Reverb) Next(left, right float32) (float32, float32) {
-	left, right = Finite(left), Finite(right)
-	if r.fade.Moving() {
-		r.move()
-	}
-	gate := r.gate.Next() * r.now.input
-	inL := r.diffuser(0, r.lowCut[0].HighPass(left)*gate)
-	inR := r.diffuser(1, r.lowCut[1].HighPass(right)*gate)
-
-	r.ca, r.sa = r.ca*r.ra-r.sa*r.ia, r.sa*r.ra+r.ca*r.ia
-	r.cb, r.sb = r.cb*r.rb-r.sb*r.ib, r.sb*r.rb+r.cb*r.ib
-	if r.turns++; r.turns == 4096 {
-		// Rounding lets the vectors grow or shrink a little.
-		r.turns = 0
-		a, b := 1/math.Hypot(r.ca, r.sa), 1/math.Hypot(r.cb, r.sb)
-		r.ca, r.sa, r.cb, r.sb = r.ca*a, r.sa*a, r.cb*b, r.sb*b
-	}
-	// Half of the lines wander: enough to blur every mode, as all lines feed
-	// all others.
-	w := r.wander
-	wander := [reverbLines / 2]float32{float32(r.ca) * w, float32(r.cb) * w, float32(-r.ca) * w, float32(-r.cb) * w}
-
-	now := &r.now
-	var d [reverbLines]float32
-	for i, by := range wander {
-		// The line is read around its length by cubic interpolation
-		// (Lagrange), flat enough to keep the decay at 6 kHz.
-		at := r.delay[i] + by
-		n := int(at)
-		f := at - float32(n)
-		line, p := r.lines[i], r.at-n
-		y0, y1 := line[(p+1)&r.mask], line[p&r.mask]
-		y2, y3 := line[(p-1)&r.mask], line[(p-2)&r.mask]
-		g, h, e := f-1, f-2, f+1
-		v := g*h*(0.5*e*y1-(1.0/6)*f*y0) + e*f*((1.0/6)*g*y3-0.5*h*y2)
-		d[i] = flush(v + (r.damped[i]-v)*now.pole[i])
-	}
-	for i := reverbLines / 2; i < reverbLines; i++ {
-		v := r.lines[i][(r.at-r.whole[i])&r.mask]
-		d[i] = flush(v + (r.damped[i]-v)*now.pole[i])
-	}
-	r.damped = d
-	// Heard before the gain of the pass, so that the level does not depend on
-	// the decay time.
-	wetL := d[0] - d[2] + d[4] - d[6]
-	wetR := d[1] - d[3] + d[5] - d[7]
-
-	// Hadamard matrix as a butterfly; 1/√8 makes it lossless.
-	a0, a1, a2, a3 := d[0]*now.gain[0], d[1]*now.gain[1], d[2]*now.gain[2], d[3]*now.gain[3]
-	a4, a5, a6, a7 := d[4]*now.gain[4], d[5]*now.gain[5], d[6]*now.gain[6], d[7]*now.gain[7]
-	a0, a1, a2, a3 = a0+a1, a0-a1, a2+a3, a2-a3
-	a4, a5, a6, a7 = a4+a5, a4-a5, a6+a7, a6-a7
-	a0, a1, a2, a3 = a0+a2, a1+a3, a0-a2, a1-a3
-	a4, a5, a6, a7 = a4+a6, a5+a7, a4-a6, a5-a7
-	const scale = 0.35355338
-	inL, inR = inL*0.5, inR*0.5
-	at := r.at & r.mask
-	r.lines[0][at] = flush((a0+a4)*scale + inL)
-	r.lines[1][at] = flush((a1+a5)*scale + inR)
-	r.lines[2][at] = flush((a2+a6)*scale - inL)
-	r.lines[3][at] = flush((a3+a7)*scale - inR)
-	r.lines[4][at] = flush((a0-a4)*scale + inL)
-	r.lines[5][at] = flush((a1-a5)*scale + inR)
-	r.lines[6][at] = flush((a2-a6)*scale - inL)
-	r.lines[7][at] = flush((a3-a7)*scale - inR)
-	r.at++
-	mix := r.mix.Next()
-	return left + mix*(wetL-left), right + mix*(wetR-right)
-}
-
-// diffuser is a chain of Schroeder all-passes that turns a click into a cloud.
-func (r *Reverb) diffuser(side int, v float32) float32 {
-	for k := range r.diffuse[side] {
-		line := r.diffuse[side][k]
-		at := &r.diffuseAt[side][k]
-		old := line[*at]
-		in := flush(v - old*reverbDiffusion)
-		v = old + in*reverbDiffusion
-		line[*at] = in
-		if *at++; *at == len(line) {
-			*at = 0
-		}
-	}
-	return v
+	r.single = [2]float32{left, right}
+	r.Process(r.single[:1], r.single[1:])
+	return r.single[0], r.single[1]
 }
 
 // Process replaces a block by its mix.
@@ -310,9 +246,266 @@ func (r *Reverb) diffuser(side int, v float32) float32 {
 // Audio thread.
 func (r *Reverb) Process(left, right []float32) {
 	right = right[:len(left)]
-	for i := range left {
-		left[i], right[i] = r.Next(left[i], right[i])
+	for i := 0; i < len(left); {
+		if r.empty && !r.fade.Moving() && !r.gate.Moving() && !r.mix.Moving() {
+			// Nothing sounds: only time goes by until something comes in.
+			n := 0
+			for i+n < len(left) && left[i+n] == 0 && right[i+n] == 0 {
+				left[i+n], right[i+n] = 0, 0 // not -0
+				n++
+			}
+			r.at += n
+			if i += n; i == len(left) {
+				return
+			}
+		}
+		n := min(len(left)-i, r.span-r.at&(r.span-1))
+		if r.fade.Moving() {
+			r.move()
+			n = 1
+		}
+		r.block(left[i:i+n], right[i:i+n])
+		i += n
 	}
+}
+
+// block renders samples between two multiples of the span, within which no
+// line reads what it writes.
+func (r *Reverb) block(left, right []float32) {
+	n := len(left)
+	if n > reverbBlock || len(right) < n {
+		return // never; the compiler needs to know
+	}
+	first := r.at&(r.span-1) == 0
+	inL, inR := &r.in[0], &r.in[1]
+	r.lowCut[0].enter(inL[:n], left)
+	r.lowCut[1].enter(inR[:n], right)
+	gain := r.now.input
+	if r.gate.Moving() {
+		for k := range n {
+			g := r.gate.Next() * gain
+			inL[k] *= g
+			inR[k] *= g
+		}
+	} else if g := r.gate.Value() * gain; g != 1 {
+		for k := range n {
+			inL[k] *= g
+			inR[k] *= g
+		}
+	}
+	r.diffuser(0, inL[:n])
+	r.diffuser(1, inR[:n])
+	if first {
+		r.wave[0].turn(r.at, r.span, r.wander)
+		r.wave[1].turn(r.at, r.span, r.wander)
+	}
+
+	// What comes out of each line. Half of them wander: enough to blur every
+	// mode, as all lines feed all others. They go in two pairs, of which one
+	// line gets longer as the other gets shorter.
+	for i := range reverbLines {
+		if i < reverbLines/2 {
+			w := r.wave[i&1].whole
+			if i >= reverbLines/4 {
+				w = -w - 1
+			}
+			r.fetch(i, r.whole[i]+w+2, n+3)
+		} else {
+			r.fetch(i, r.whole[i], n)
+		}
+	}
+	r.wave[0].read(&r.tap[0], &r.tap[2], r.at&(r.span-1), n)
+	r.wave[1].read(&r.tap[1], &r.tap[3], r.at&(r.span-1), n)
+
+	now := &r.now
+	d := r.damped
+	var keep [reverbLines]float32
+	for i := range keep {
+		keep[i] = 1 - now.pole[i]
+	}
+	at := r.at & r.mask
+	l0, l1, l2, l3 := r.lines[0][at:at+n], r.lines[1][at:at+n], r.lines[2][at:at+n], r.lines[3][at:at+n]
+	l4, l5, l6, l7 := r.lines[4][at:at+n], r.lines[5][at:at+n], r.lines[6][at:at+n], r.lines[7][at:at+n]
+	t := &r.tap
+	mix, moving := r.mix.Value(), r.mix.Moving()
+	for k := 0; k < n; k++ {
+		d[0] = d[0]*now.pole[0] + t[0][k]*keep[0]
+		d[1] = d[1]*now.pole[1] + t[1][k]*keep[1]
+		d[2] = d[2]*now.pole[2] + t[2][k]*keep[2]
+		d[3] = d[3]*now.pole[3] + t[3][k]*keep[3]
+		d[4] = d[4]*now.pole[4] + t[4][k]*keep[4]
+		d[5] = d[5]*now.pole[5] + t[5][k]*keep[5]
+		d[6] = d[6]*now.pole[6] + t[6][k]*keep[6]
+		d[7] = d[7]*now.pole[7] + t[7][k]*keep[7]
+		// Heard before the gain of the pass, so that the level does not depend
+		// on the decay time.
+		wetL := d[0] - d[2] + d[4] - d[6]
+		wetR := d[1] - d[3] + d[5] - d[7]
+
+		// Hadamard matrix as a butterfly; 1/√8 makes it lossless.
+		a0, a1, a2, a3 := d[0]*now.gain[0], d[1]*now.gain[1], d[2]*now.gain[2], d[3]*now.gain[3]
+		a4, a5, a6, a7 := d[4]*now.gain[4], d[5]*now.gain[5], d[6]*now.gain[6], d[7]*now.gain[7]
+		a0, a1, a2, a3 = a0+a1, a0-a1, a2+a3, a2-a3
+		a4, a5, a6, a7 = a4+a5, a4-a5, a6+a7, a6-a7
+		a0, a1, a2, a3 = a0+a2, a1+a3, a0-a2, a1-a3
+		a4, a5, a6, a7 = a4+a6, a5+a7, a4-a6, a5-a7
+		const scale = 0.35355338
+		x, y := inL[k]*0.5, inR[k]*0.5
+		l0[k] = (a0+a4)*scale + x
+		l1[k] = (a1+a5)*scale + y
+		l2[k] = (a2+a6)*scale - x
+		l3[k] = (a3+a7)*scale - y
+		l4[k] = (a0-a4)*scale + x
+		l5[k] = (a1-a5)*scale + y
+		l6[k] = (a2-a6)*scale - x
+		l7[k] = (a3-a7)*scale - y
+		if moving {
+			mix = r.mix.Next()
+		}
+		l, m := Finite(left[k]), Finite(right[k])
+		left[k] = l + mix*(wetL-l)
+		right[k] = m + mix*(wetR-m)
+	}
+	r.damped = d
+	r.at += n
+	r.empty = false
+	if r.at&(r.span-1) == 0 {
+		r.settle()
+	}
+}
+
+// settle is the look, once a span, for lines that have faded: what is below
+// reverbSilence becomes exactly 0, long before numbers get so small that they
+// are slow to compute with. When all have been empty for as long as the
+// longest of them, so is the room.
+func (r *Reverb) settle() {
+	at := (r.at - r.span) & r.mask
+	faded := true
+	for i := range r.lines {
+		if !fade(r.lines[i][at : at+r.span]) {
+			faded = false
+		} else if abs(r.damped[i]) < reverbSilence {
+			r.damped[i] = 0
+		} else {
+			faded = false
+		}
+	}
+	for c := range r.diffuse {
+		if !r.lowCut[c].settle() {
+			faded = false
+		}
+		for k := range r.diffuse[c] {
+			// Its ring is no multiple of the span, so the span may wrap.
+			line := r.diffuse[c][k]
+			from := (r.at - r.span) % len(line)
+			end := min(from+r.span, len(line))
+			a, b := fade(line[from:end]), fade(line[:from+r.span-end])
+			faded = faded && a && b
+		}
+	}
+	if !faded {
+		r.quiet = 0
+	} else if r.quiet += r.span; r.quiet > len(r.lines[0]) {
+		r.empty = true
+	}
+}
+
+// fade makes what is below reverbSilence throughout 0, and tells whether it was.
+func fade(b []float32) bool {
+	for _, v := range b {
+		if v >= reverbSilence || v <= -reverbSilence {
+			return false
+		}
+	}
+	clear(b)
+	return true
+}
+
+// fetch copies n samples of a line, from those of delay samples ago on.
+func (r *Reverb) fetch(i, delay, n int) {
+	line := r.lines[i]
+	from := (r.at - delay) & r.mask
+	if m := copy(r.tap[i][:n], line[from:]); m < n {
+		copy(r.tap[i][m:n], line)
+	}
+}
+
+// sway is how two lines wander: by a slow sine, one this way and one that.
+type sway struct {
+	rate    float64 // cycles a sample
+	whole   int     // samples, floored
+	part, d float32 // the rest at the start of the span, and its change a sample
+}
+
+// turn finds the way through the next span; the sine is straight within it.
+func (s *sway) turn(at, span int, size float32) {
+	place := func(at int) float64 {
+		return float64(size * SineCycles(float32(math.Mod(float64(at)*s.rate, 1)+0.25)))
+	}
+	a, b := place(at), place(at+span)
+	w := math.Floor(min(a, b))
+	s.whole = int(w)
+	s.part = float32(a - w)
+	s.d = float32((b - a) / float64(span))
+}
+
+// read replaces the samples of two lines by those in between, by cubic
+// interpolation (Lagrange), flat enough to keep the decay at 6 kHz. Mirrored,
+// the same weights serve both lines.
+func (s *sway) read(one, other *[reverbBlock + 4]float32, from, n int) {
+	if n > reverbBlock {
+		return // never; the compiler needs to know
+	}
+	for k := 0; k < n; k++ {
+		f := s.part + s.d*float32(from+k)
+		e, g, h := f+1, f-1, f-2
+		fe, gh := f*e, g*h
+		c0, c1, c2, c3 := (-1.0/6)*f*gh, 0.5*e*gh, -0.5*fe*h, (1.0/6)*fe*g
+		one[k] = c3*one[k] + c2*one[k+1] + c1*one[k+2] + c0*one[k+3]
+		other[k] = c0*other[k] + c1*other[k+1] + c2*other[k+2] + c3*other[k+3]
+	}
+}
+
+// diffuser is a chain of Schroeder all-passes that turns a click into a cloud.
+// A span is shorter than each of them, so that none reads what it writes.
+func (r *Reverb) diffuser(side int, b []float32) {
+	for _, line := range r.diffuse[side] {
+		from := r.at % len(line)
+		for rest := b; len(rest) > 0; from = 0 {
+			part := line[from:]
+			part = part[:min(len(part), len(rest))]
+			v := rest[:len(part)]
+			for k, old := range part {
+				in := v[k] - old*reverbDiffusion
+				v[k] = old + in*reverbDiffusion
+				part[k] = in
+			}
+			rest = rest[len(part):]
+		}
+	}
+}
+
+// lowCut is a high-pass of the first order at what comes in.
+type lowCut struct{ gain, state float64 }
+
+// enter filters usable voltages.
+func (f *lowCut) enter(out, in []float32) {
+	g, s := f.gain, f.state
+	a, b := 1-2*g, 2*g
+	for k, v := range in[:len(out)] {
+		x := float64(Finite(v))
+		out[k] = float32((x - s) * (1 - g))
+		s = s*a + x*b
+	}
+	f.state = s
+}
+
+// settle makes a faded state 0, and tells whether it is.
+func (f *lowCut) settle() bool {
+	if f.state < reverbSilence && f.state > -reverbSilence {
+		f.state = 0
+	}
+	return f.state == 0
 }
 
 // nextPrime is the least prime not below n.
