@@ -101,6 +101,9 @@ func (t pulseTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		body.end()
 		if body.ctx.Err() == nil {
 			t.pulse.broken()
+			if body.stalled.Load() {
+				err = fmt.Errorf("no answer within %v", t.pulse.stall)
+			}
 		}
 		return response, err
 	}

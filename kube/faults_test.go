@@ -26,9 +26,10 @@ import (
 	"github.com/k8s-synth/k8s-synth/mapping"
 )
 
-// impatient shortens every wait of an observer.
+// impatient shortens every wait of an observer. Streams that bring nothing are
+// all that there is to a fake without bookmarks.
 func impatient(o *Observer) {
-	o.patience = patience{stall: 300 * time.Millisecond, optional: 100 * time.Millisecond, refused: 50 * time.Millisecond, failing: 200 * time.Millisecond}
+	o.patience = patience{stall: time.Second, fruitless: 1000, optional: 100 * time.Millisecond, refused: 50 * time.Millisecond, failing: 200 * time.Millisecond}
 }
 
 // faults stands between the observer and the API and does what networks and
@@ -38,6 +39,8 @@ type faults struct {
 	fault atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool] // true: answered
 	// frozen watches pass nothing on, though their connection lives.
 	frozen atomic.Bool
+	// swallowed is how many watches lost something by that.
+	swallowed atomic.Int32
 }
 
 func newFaults(t *testing.T, f *fakeAPI) *faults {
@@ -83,6 +86,7 @@ type freezing struct {
 
 func (f *freezing) Write(b []byte) (int, error) {
 	if f.p.frozen.Load() {
+		f.p.swallowed.Add(1)
 		<-f.r.Context().Done()
 		return 0, f.r.Context().Err()
 	}
@@ -110,33 +114,115 @@ func of(resource string) func(*http.Request) bool {
 	return func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/"+resource) }
 }
 
-// TestObserverThroughHangingWatches loses what streams that hang would have
-// told to none of them: they are given up and taken up where they were.
-func TestObserverThroughHangingWatches(t *testing.T) {
+// TestObserverThroughBrokenStreams loses nothing of what happened while streams
+// hang or break off, however short they lived: they are given up and taken up
+// where they were.
+func TestObserverThroughBrokenStreams(t *testing.T) {
+	stream := func(r *http.Request) bool { return r.URL.Query().Get("watch") != "" }
+	// Not a stream that begins with a list.
+	podStream := func(r *http.Request) bool {
+		return of("pods")(r) && stream(r) && r.URL.Query().Get("sendInitialEvents") == ""
+	}
+	// hindered answers the streams of pods until it is set free, and counts them.
+	type hindered func(http.ResponseWriter, *http.Request)
+	hang := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	begin := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+	}
+	for _, tt := range []struct {
+		name   string
+		answer hindered // nil: streams that are open freeze
+		least  int32    // streams that must have come to grief before it heals
+	}{
+		{"open ones hang", nil, 1},
+		{"they hang while they are opened", hang, 2},
+		{"they hang before they bring anything", func(w http.ResponseWriter, r *http.Request) { begin(w); hang(w, r) }, 2},
+		{"they end at once", func(w http.ResponseWriter, _ *http.Request) { begin(w) }, 5},
+		{"they break off at once", func(w http.ResponseWriter, _ *http.Request) { begin(w); panic(http.ErrAbortHandler) }, 5},
+		{"they break off in the middle of a word", func(w http.ResponseWriter, _ *http.Request) {
+			begin(w)
+			fmt.Fprint(w, `{"type":"MODI`)
+			panic(http.ErrAbortHandler)
+		}, 5},
+		{"they bring what is not JSON", func(w http.ResponseWriter, _ *http.Request) { begin(w); fmt.Fprint(w, "<html>\n") }, 5},
+		{"a gateway answers in place of the server", func(w http.ResponseWriter, r *http.Request) {
+			refuseWith(http.StatusBadGateway, "Bad Gateway", "", podStream)(w, r)
+		}, 5},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeAPI(t)
+			p := newFaults(t, f)
+			file := t.TempDir() + "/kubeconfig"
+			writeKubeconfig(t, file, p.URL)
+			f.change(func() { f.put("a", "ua", "Pending") })
+			var hurt, lists atomic.Int32
+			hinder := func(answer hindered) {
+				p.do(func(w http.ResponseWriter, r *http.Request) bool {
+					if of("pods")(r) && !stream(r) && r.URL.Query().Get("limit") != "1" { // not the heartbeat, which reads one
+						lists.Add(1)
+					}
+					if answer == nil || !podStream(r) {
+						return false
+					}
+					hurt.Add(1)
+					answer(w, r)
+					return true
+				})
+			}
+			hinder(tt.answer)
+			_, r := observe(t, Options{Source: Source{Kubeconfig: file}, ListenOnly: true, Metrics: -1}, impatient)
+			eventually(t, "the sync", func() bool { return r.lastOf("apiserver", mapping.FieldSynced) == "true" })
+			if tt.answer == nil {
+				eventually(t, "a watch of pods", func() bool {
+					f.mu.Lock()
+					defer f.mu.Unlock()
+					return f.watching["pods"] > 0
+				})
+				p.frozen.Store(true)
+			}
+			f.change(func() { f.put("a", "ua", "Running") })
+			eventually(t, "streams that come to grief", func() bool { return hurt.Load()+p.swallowed.Load() >= tt.least })
+			f.change(func() { f.put("a", "ua", "Failed") })
+			p.frozen.Store(false)
+			hinder(nil)
+			eventually(t, "the change behind them", func() bool { return r.lastOf("a", mapping.FieldPhase) == "Failed" })
+			if got, want := r.of("a", mapping.FieldPhase), []string{"Pending", "Running", "Failed"}; !reflect.DeepEqual(got, want) {
+				t.Errorf("phases %q, want %q", got, want)
+			}
+			if loud, quiet := r.told("a", mapping.FieldPhase, "Running"); loud != 1 || quiet != 0 {
+				t.Errorf("what was held back was told %d times aloud and %d times quietly, want 1 and 0", loud, quiet)
+			}
+			if got := r.of("apiserver", mapping.FieldReachable); !reflect.DeepEqual(got, []string{"false", "true"}) {
+				t.Errorf("reachable went %q while only streams broke", got)
+			}
+			if n := lists.Load(); n != 1 {
+				t.Errorf("pods were listed %d times, want once", n)
+			}
+			replay(t, map[mapping.Object]map[string]string{}, r.all())
+		})
+	}
+}
+
+// TestObserverBehindAProxyThatHoldsBackStreams finds out by lists what no
+// stream brings.
+func TestObserverBehindAProxyThatHoldsBackStreams(t *testing.T) {
 	f := newFakeAPI(t)
-	p := newFaults(t, f)
-	file := t.TempDir() + "/kubeconfig"
-	writeKubeconfig(t, file, p.URL)
+	f.hang["pods"] = true
 	f.change(func() { f.put("a", "ua", "Pending") })
-	// A watch that ends within a second is begun anew with a list.
-	_, r := observe(t, Options{Source: Source{Kubeconfig: file}, ListenOnly: true, Metrics: -1}, impatient, func(o *Observer) { o.patience.stall = 1200 * time.Millisecond })
+	_, r := observe(t, Options{Source: Source{Kubeconfig: f.kubeconfig(t)}, ListenOnly: true, Metrics: -1}, impatient, func(o *Observer) {
+		o.patience.stall, o.patience.fruitless = 500*time.Millisecond, 1
+	})
 	eventually(t, "the sync", func() bool { return r.lastOf("apiserver", mapping.FieldSynced) == "true" })
-	p.frozen.Store(true)
-	f.change(func() { f.put("a", "ua", "Running") })
-	time.Sleep(100 * time.Millisecond)
-	f.change(func() { f.put("a", "ua", "Failed") })
-	p.frozen.Store(false)
-	eventually(t, "the change behind a stream that hangs", func() bool { return r.lastOf("a", mapping.FieldPhase) == "Failed" })
-	if got, want := r.of("a", mapping.FieldPhase), []string{"Pending", "Running", "Failed"}; !reflect.DeepEqual(got, want) {
-		t.Errorf("phases %q, want %q", got, want)
+	for _, phase := range []corev1.PodPhase{"Running", "Failed"} {
+		f.change(func() { f.put("a", "ua", phase) })
+		eventually(t, "what a list says", func() bool { return r.lastOf("a", mapping.FieldPhase) == string(phase) })
+		if loud, quiet := r.told("a", mapping.FieldPhase, string(phase)); loud != 0 || quiet != 1 {
+			t.Errorf("a list was told %d times aloud and %d times quietly, want 0 and 1", loud, quiet)
+		}
 	}
-	if loud, quiet := r.told("a", mapping.FieldPhase, "Running"); loud != 1 || quiet != 0 {
-		t.Errorf("what a hanging stream held back was told %d times aloud and %d times quietly, want 1 and 0", loud, quiet)
-	}
-	if got := r.of("apiserver", mapping.FieldReachable); !reflect.DeepEqual(got, []string{"false", "true"}) {
-		t.Errorf("reachable went %q while only streams hung", got)
-	}
-	replay(t, map[mapping.Object]map[string]string{}, r.all())
 }
 
 // TestObserverOfAThrottlingAPI tells the player that the API throttles, does

@@ -58,6 +58,9 @@ type patience struct {
 	// stall is after how long without a byte a watch is given up and taken up
 	// again where it was: servers send a bookmark every minute.
 	stall time.Duration
+	// fruitless is how many streams of a watch in a row may break off without
+	// a word before what there is is listed again.
+	fruitless int
 	// optional is how long the sync waits for the lists of kinds that are not
 	// everywhere.
 	optional time.Duration
@@ -67,7 +70,7 @@ type patience struct {
 	failing time.Duration
 }
 
-var defaultPatience = patience{stall: 100 * time.Second, optional: 3 * time.Second, refused: 5 * time.Second, failing: 5 * time.Second}
+var defaultPatience = patience{stall: 100 * time.Second, fruitless: 5, optional: 3 * time.Second, refused: 5 * time.Second, failing: 5 * time.Second}
 
 // Options configure an Observer.
 type Options struct {

@@ -83,6 +83,7 @@ func (o *Observer) connect(conn *Conn) {
 	}
 	for _, s := range sources {
 		s.observer = o
+		s.list.watch = (&resumer{what: s.name(), open: s.list.watch, fruitless: o.patience.fruitless, log: o.Log}).watch
 		if s.sink == nil {
 			s.sink = &objectSink{kind: s.kind, namespace: s.namespace, observer: o}
 		}
