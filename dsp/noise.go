@@ -104,3 +104,36 @@ func (n *Noise) Pink() float32 {
 	}
 	return sum
 }
+
+// Fill fills a block with white noise, as White would.
+//
+// Audio thread.
+func (n *Noise) Fill(block []float32) {
+	x := n.state
+	for i := range block {
+		x ^= x >> 12
+		x ^= x << 25
+		x ^= x >> 27
+		block[i] = float32(int32(bits.RotateLeft64(x*0x2545f4914f6cdd1d, 32))) * (AudioPeak / (1 << 31))
+	}
+	n.state = x
+}
+
+// FillPink fills a block with pink noise, as Pink would.
+//
+// Audio thread.
+func (n *Noise) FillPink(block []float32) {
+	n.Fill(block)
+	p, a, g := n.pink, &n.pole, &n.gain
+	for i, w := range block {
+		p[0] += (w - p[0]) * a[0]
+		p[1] += (w - p[1]) * a[1]
+		p[2] += (w - p[2]) * a[2]
+		p[3] += (w - p[3]) * a[3]
+		p[4] += (w - p[4]) * a[4]
+		p[5] += (w - p[5]) * a[5]
+		p[6] += (w - p[6]) * a[6]
+		block[i] = p[0]*g[0] + p[1]*g[1] + p[2]*g[2] + p[3]*g[3] + p[4]*g[4] + p[5]*g[5] + p[6]*g[6]
+	}
+	n.pink = p
+}

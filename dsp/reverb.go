@@ -247,7 +247,7 @@ func (r *Reverb) Next(left, right float32) (float32, float32) {
 func (r *Reverb) Process(left, right []float32) {
 	right = right[:len(left)]
 	for i := 0; i < len(left); {
-		if r.empty && !r.fade.Moving() && !r.gate.Moving() && !r.mix.Moving() {
+		if r.Empty() {
 			// Nothing sounds: only time goes by until something comes in.
 			n := 0
 			for i+n < len(left) && left[i+n] == 0 && right[i+n] == 0 {
@@ -268,6 +268,19 @@ func (r *Reverb) Process(left, right []float32) {
 		i += n
 	}
 }
+
+// Empty tells whether nothing but 0 comes out as long as nothing but 0 comes
+// in, and nothing is on its way.
+//
+// Audio thread.
+func (r *Reverb) Empty() bool {
+	return r.empty && !r.fade.Moving() && !r.gate.Moving() && !r.mix.Moving()
+}
+
+// Pass lets n samples of silence go through an empty room.
+//
+// Audio thread.
+func (r *Reverb) Pass(n int) { r.at += n }
 
 // block renders samples between two multiples of the span, within which no
 // line reads what it writes.

@@ -46,6 +46,15 @@ func (s *Signal) Fill(v float32) {
 // Audio thread.
 func (s *Signal) silent() bool { return s.Held&1 != 0 && s.Volts[0][0] == 0 }
 
+// held tells whether what Channel returns for c is known to be one voltage
+// throughout. Audio thread.
+func (s *Signal) held(c int) bool {
+	if s.Channels == 1 {
+		c = 0
+	}
+	return c >= s.Channels || s.Held&(1<<c) != 0
+}
+
 // Channel returns channel c; a monophonic signal answers for every channel,
 // and a channel that a polyphonic one has not is nil. Audio thread.
 func (s *Signal) Channel(c int) *[BlockSize]float32 {

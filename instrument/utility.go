@@ -33,9 +33,11 @@ func (m *noise) Reset() { m.white.Reset(); m.pink.Reset() }
 
 // Process renders the noise. Audio thread.
 func (m *noise) Process(io *IO) {
-	for i := range io.N {
-		io.Out[0].Volts[0][i] = m.white.White()
-		io.Out[1].Volts[0][i] = m.pink.Pink()
+	if io.Wanted&1 != 0 {
+		m.white.Fill(io.Out[0].Volts[0][:io.N])
+	}
+	if io.Wanted&2 != 0 {
+		m.pink.FillPink(io.Out[1].Volts[0][:io.N])
 	}
 }
 
@@ -53,6 +55,7 @@ func vcaSpec() *ModuleSpec {
 			{Name: "cv", Kind: CV, Poly: true, Normal: 10, Unit: "0…10 V", Doc: "10 V is the full gain; exponential falls 60 dB to 0 V"},
 		},
 		Outputs: []JackSpec{{Name: "out", Kind: Audio, Doc: "the product, with as many channels as in or cv"}},
+		Through: [][2]string{{"in", "out"}},
 	}
 }
 
@@ -81,24 +84,57 @@ func (m *vca) Process(io *IO) {
 	gain := io.Params[0]
 	for c := range out.Channels {
 		o, g := &out.Volts[c], m.pole[c]
+		a, k := in.Channel(c), cv.Channel(c)
+		held := out.Held
 		out.Held &^= 1 << c
-		if g == 0 && cv.Channels == 1 && cv.silent() {
-			clear(o[:])
+		if k == nil {
+			k = &silence
+		}
+		if g == 0 && cv.held(c) && !(k[0] > 0) || a == nil {
+			// Closed, or a channel with nothing in it.
+			if held&(1<<c) == 0 || o[0] != 0 {
+				clear(o[:])
+			}
 			out.Held |= 1 << c
+			if a != nil {
+				continue
+			}
+			a = &silence
+		}
+		if cv.held(c) && g == m.open(k[0], exponential) {
+			for i := range io.N {
+				o[i] = a[i] * g * gain[i]
+			}
 			continue
 		}
 		for i := range io.N {
-			k := min(max(at(cv, c, i)*0.1, 0), 1)
-			if exponential && k > 0 {
-				k = dsp.Exp2((k - 1) * 9.965784)
+			k := m.open(k[i], exponential)
+			d := k - g
+			if g += m.a * d; d < vcaThere && d > -vcaThere {
+				g = k
 			}
-			if g += m.a * (k - g); g < 1e-9 {
-				g = 0
-			}
-			o[i] = at(in, c, i) * g * gain[i]
+			o[i] = a[i] * g * gain[i]
 		}
 		m.pole[c] = g
 	}
+}
+
+// silence is what a channel that is not there holds.
+var silence [BlockSize]float32
+
+// vcaThere is when the gain has arrived: a step of −120 dB.
+const vcaThere = 1e-6
+
+// open is the gain that a voltage asks for. Audio thread.
+func (m *vca) open(volts float32, exponential bool) float32 {
+	k := volts * 0.1
+	if !(k > 0) {
+		return 0
+	}
+	if k = min(k, 1); exponential {
+		k = dsp.Exp2((k - 1) * 9.965784)
+	}
+	return k
 }
 
 // mixerChannels is how many stereo channels a Mixer has.
@@ -147,8 +183,17 @@ func (m *mixer) Reset() {}
 // Process renders mix and send. Audio thread.
 func (m *mixer) Process(io *IO) {
 	n := io.N
+	if m.silent(io) {
+		for _, o := range io.Out {
+			if !o.silent() {
+				o.Fill(0)
+			}
+		}
+		return
+	}
 	for _, o := range io.Out {
 		clear(o.Volts[0][:n])
+		o.Held = 0
 	}
 	l, r, sl, sr := &io.Out[0].Volts[0], &io.Out[1].Volts[0], &io.Out[2].Volts[0], &io.Out[3].Volts[0]
 	for k := range mixerChannels {
@@ -177,6 +222,13 @@ func (m *mixer) Process(io *IO) {
 				ga, gb = dsp.SineCycles(0.25+q), dsp.SineCycles(q)
 			}
 			lv := &left.Volts[0]
+			if s == 0 {
+				for i := range n {
+					l[i] += lv[i] * ga * g
+					r[i] += rv[i] * gb * g
+				}
+				continue
+			}
 			for i := range n {
 				a, b := lv[i]*ga*g, rv[i]*gb*g
 				l[i] += a
@@ -212,11 +264,37 @@ func (m *mixer) Process(io *IO) {
 		}
 		m.stereo[k] = stereo
 	}
-	rl, rr := &io.In[2*mixerChannels].Volts[0], &io.In[2*mixerChannels+1].Volts[0]
-	for i := range n {
-		l[i] += rl[i]
-		r[i] += rr[i]
+	if s := io.In[2*mixerChannels]; !s.silent() {
+		for i, v := range s.Volts[0][:n] {
+			l[i] += v
+		}
 	}
+	if s := io.In[2*mixerChannels+1]; !s.silent() {
+		for i, v := range s.Volts[0][:n] {
+			r[i] += v
+		}
+	}
+}
+
+// silent tells whether nothing comes in, and no channel is on its way from
+// one side to two. Audio thread.
+func (m *mixer) silent(io *IO) bool {
+	for j, in := range io.In[:2*mixerChannels+2] {
+		if in.Channels != 1 || !in.silent() {
+			return false
+		}
+		if j == 2*mixerChannels || j%2 == 1 || io.Patched&(3<<j) == 0 {
+			continue
+		}
+		stereo := float32(0)
+		if io.Patched&(2<<j) != 0 {
+			stereo = 1
+		}
+		if m.stereo[j/2] != stereo {
+			return false
+		}
+	}
+	return true
 }
 
 // rests tells whether a param that is ramped, but has no CV, is the same
@@ -248,6 +326,7 @@ func reverbSpec() *ModuleSpec {
 			{Name: "open", Kind: Gate, Normal: GateVolts, Doc: "the room is open while high"},
 		},
 		Outputs: []JackSpec{{Name: "left", Kind: Audio, Doc: "left"}, {Name: "right", Kind: Audio, Doc: "right"}},
+		Through: [][2]string{{"in_left", "left"}, {"in_right", "right"}},
 	}
 }
 
@@ -255,6 +334,7 @@ type reverb struct {
 	room           dsp.Reverb
 	open           dsp.SchmittTrigger
 	decay, damping float32
+	silent         bool // what is put out is 0 throughout
 }
 
 func (m *reverb) Init(sampleRate float64, seed uint64) {
@@ -266,26 +346,57 @@ func (m *reverb) Init(sampleRate float64, seed uint64) {
 func (m *reverb) Reset() {
 	m.room.Reset()
 	m.open.Reset()
+	m.silent = false
 }
 
 // Process renders the room. Audio thread.
 func (m *reverb) Process(io *IO) {
-	left, right := io.In[0], io.In[1]
-	for i := range io.N {
-		if (io.Frame+int64(i))%controlFrames == 0 {
-			d, h := io.Params[0][i], io.Params[1][i]
-			if d != m.decay || h != m.damping {
-				m.decay, m.damping = d, h
-				// At full damping the highs die in a tenth of the time.
-				m.room.SetDecay(float64(d), float64(d)*math.Pow(0.1, float64(h)))
-			}
-			m.room.SetMix(io.Params[2][i])
-			m.open.Next(io.In[2].Volts[0][i])
-			if o := m.open.High(); o != m.room.Open() {
-				m.room.SetOpen(o)
+	// With knobs at rest one look is as good as several.
+	rest := io.rests(0) && io.rests(1) && io.rests(2) && io.In[2].held(0)
+	l, r := io.Out[0].Volts[0][:io.N], io.Out[1].Volts[0][:io.N]
+	silent := io.In[0].silent() && io.In[1].silent()
+	if !silent {
+		copy(l, io.In[0].Volts[0][:])
+		copy(r, io.In[1].Volts[0][:])
+	} else if !m.silent {
+		clear(io.Out[0].Volts[0][:])
+		clear(io.Out[1].Volts[0][:])
+	}
+	m.silent = silent && m.room.Empty()
+	for i := 0; i < io.N; {
+		since := int((io.Frame + int64(i)) % controlFrames)
+		end := min(io.N, i+controlFrames-since)
+		if since == 0 {
+			m.look(io, i)
+			if rest {
+				end = io.N
 			}
 		}
-		io.Out[0].Volts[0][i], io.Out[1].Volts[0][i] = m.room.Next(left.Volts[0][i], right.Volts[0][i])
+		if m.silent = m.silent && m.room.Empty(); m.silent {
+			m.room.Pass(end - i)
+		} else {
+			m.room.Process(l[i:end], r[i:end])
+		}
+		i = end
+	}
+	io.Out[0].Held, io.Out[1].Held = 0, 0
+	if m.silent {
+		io.Out[0].Held, io.Out[1].Held = 1, 1
+	}
+}
+
+// look reads the knobs and the gate. Audio thread.
+func (m *reverb) look(io *IO, i int) {
+	d, h := io.Params[0][i], io.Params[1][i]
+	if d != m.decay || h != m.damping {
+		m.decay, m.damping = d, h
+		// At full damping the highs die in a tenth of the time.
+		m.room.SetDecay(float64(d), float64(d)*math.Pow(0.1, float64(h)))
+	}
+	m.room.SetMix(io.Params[2][i])
+	m.open.Next(io.In[2].Volts[0][i])
+	if o := m.open.High(); o != m.room.Open() {
+		m.room.SetOpen(o)
 	}
 }
 
@@ -333,25 +444,71 @@ func (m *audioOut) Reset() {
 
 // Process adds the sound to the device's channels. Audio thread.
 func (m *audioOut) Process(io *IO) {
-	left, right := io.In[0], io.In[1]
-	first := int(io.Params[2][0]) - 1
-	for i := range io.N {
-		if c := AudioVolts * m.ceiling.linear(io.Params[1][i]); c != m.set {
-			m.set = c
-			m.limiter.SetCeiling(c)
+	out := io.Out[0]
+	if io.rests(1) {
+		m.hold(io.Params[1][0])
+		if m.silent(io) {
+			if !out.silent() {
+				out.Fill(0)
+			}
+			return
 		}
-		g := m.gain.linear(io.Params[0][i])
-		l, r := m.limiter.Next(m.dc[0].Next(sum(left, i)*g), m.dc[1].Next(sum(right, i)*g))
-		if first < len(io.Device) {
-			io.Device[first][i] += l * io.Master[i]
-		}
-		if first+1 < len(io.Device) {
-			io.Device[first+1][i] += r * io.Master[i]
-		}
-		cut := float32(0)
-		if red := m.limiter.Reduction(); red < 0.9999 {
-			cut = float32(-20 * math.Log10(float64(red)))
-		}
-		io.Out[0].Volts[0][i] = cut
 	}
+	var b [2][BlockSize]float32
+	for side := range b {
+		in, x := io.In[side], b[side][:io.N]
+		if io.rests(0) && in.Channels == 1 {
+			g := m.gain.linear(io.Params[0][0])
+			for i, v := range in.Volts[0][:io.N] {
+				x[i] = v * g
+			}
+		} else {
+			for i := range x {
+				x[i] = sum(in, i) * m.gain.linear(io.Params[0][i])
+			}
+		}
+		m.dc[side].Process(x)
+	}
+	l, r, cut := b[0][:io.N], b[1][:io.N], out.Volts[0][:io.N]
+	if io.rests(1) {
+		m.limiter.ProcessGain(l, r, cut)
+	} else {
+		for i := range l {
+			m.hold(io.Params[1][i])
+			m.limiter.ProcessGain(l[i:i+1], r[i:i+1], cut[i:i+1])
+		}
+	}
+	for i, g := range cut {
+		if cut[i] = 0; g < 0.9999 {
+			cut[i] = float32(-20 * math.Log10(float64(g)))
+		}
+	}
+	out.Held = 0
+	first := int(io.Params[2][0]) - 1
+	for side, x := range [2][]float32{l, r} {
+		if first+side >= len(io.Device) {
+			break
+		}
+		for i, d := range io.Device[first+side][:io.N] {
+			io.Device[first+side][i] = d + x[i]*io.Master[i]
+		}
+	}
+}
+
+// hold sets the ceiling. Audio thread.
+func (m *audioOut) hold(decibels float32) {
+	if c := AudioVolts * m.ceiling.linear(decibels); c != m.set {
+		m.set = c
+		m.limiter.SetCeiling(c)
+	}
+}
+
+// silent tells whether nothing comes in, and nothing is on its way. Audio thread.
+func (m *audioOut) silent(io *IO) bool {
+	for side, in := range io.In[:2] {
+		if in.Channels != 1 || !in.silent() || !m.dc[side].Silent() {
+			return false
+		}
+	}
+	return m.limiter.Silent()
 }
