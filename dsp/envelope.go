@@ -12,6 +12,7 @@ const (
 	DecayStage
 	Sustain
 	Release
+	HoldStage
 )
 
 // String names the stage.
@@ -25,6 +26,8 @@ func (s Stage) String() string {
 		return "sustain"
 	case Release:
 		return "release"
+	case HoldStage:
+		return "hold"
 	}
 	return "idle"
 }
@@ -48,7 +51,9 @@ var attackTarget = float64(UnipolarPeak) / -math.Expm1(-attackConstants)
 // The attack time is the time from 0 V to 10 V. The decay and release times
 // are T60s: after them, a thousandth of the distance to the sustain level, or
 // to 0 V, is left; the last of a release ends 120 dB down. A new attack starts
-// from wherever the level is, so that it never clicks.
+// from wherever the level is, so that it never clicks. Between attack and
+// decay the level may be held, and attack, hold and decay may go round while
+// the gate is high.
 type ADSR struct {
 	sampleRate               float64
 	attack, decay, release   float64 // coefficients per sample
@@ -57,11 +62,17 @@ type ADSR struct {
 	gate                     bool
 	attackS, decayS, relS    float64
 	sustainTarget, sustainMv float64
+
+	peak, nextPeak float64 // share of UnipolarPeak that this attack goes to, and the next
+	hold           float64 // samples
+	spent          float64 // of the hold in samples, of decay and release as shares of their time
+	decayN, relN   float64 // shares of decay and release that a sample takes
+	loop, ended    bool
 }
 
 // Init sets the sample rate and a plain shape: 5 ms, 200 ms, 7 V, 300 ms.
 func (e *ADSR) Init(sampleRate float64) {
-	*e = ADSR{sampleRate: rateOr(sampleRate)}
+	*e = ADSR{sampleRate: rateOr(sampleRate), peak: 1, nextPeak: 1}
 	// A sustain knob that jumps is followed in about 5 ms.
 	e.sustainMv = t60Coefficient(0.015, e.sampleRate)
 	e.Set(0.005, 0.2, 7, 0.3)
@@ -72,6 +83,7 @@ func (e *ADSR) Init(sampleRate float64) {
 func (e *ADSR) Reset() {
 	e.stage, e.level, e.gate = Idle, 0, false
 	e.sustain = e.sustainTarget
+	e.spent, e.ended, e.peak = 0, false, e.nextPeak
 }
 
 // Set changes the shape: attack, decay and release in seconds, sustain in
@@ -95,11 +107,50 @@ func (e *ADSR) Set(attack, decay float64, sustain float32, release float64) {
 	if decay != e.decayS || e.decay == 0 {
 		e.decayS = decay
 		e.decay = t60Coefficient(decay, e.sampleRate)
+		e.decayN = 1 / max(1, finiteOr(decay, 0, 3600, 0)*e.sampleRate)
 	}
 	if release != e.relS || e.release == 0 {
 		e.relS = release
 		e.release = t60Coefficient(release, e.sampleRate)
+		e.relN = 1 / max(1, finiteOr(release, 0, 3600, 0)*e.sampleRate)
 	}
+}
+
+// SetHold sets the time in seconds for which the peak is held, 0 after Init.
+//
+// Audio thread.
+func (e *ADSR) SetHold(seconds float64) {
+	e.hold = finiteOr(seconds, 0, 3600, 0) * e.sampleRate
+}
+
+// SetLoop makes a new attack follow each decay while the gate is high. A decay
+// then lasts exactly its time, and the attack starts from where it has come to.
+//
+// Audio thread.
+func (e *ADSR) SetLoop(on bool) { e.loop = on }
+
+// SetPeak sets the peak of the attacks to come in volts, 0…10 (10 after Init).
+// The sustain level is scaled with it. An attack that finds the level above
+// its peak falls to it by the decay.
+//
+// Audio thread.
+func (e *ADSR) SetPeak(volts float32) {
+	e.nextPeak = finiteOr(float64(volts), 0, float64(UnipolarPeak), 0) / float64(UnipolarPeak)
+}
+
+// Ended tells whether the latest sample ended a release, by its time, or a
+// round of a loop.
+//
+// Audio thread.
+func (e *ADSR) Ended() bool { return e.ended }
+
+// Resting tells whether the level stays as it is while the gate and the
+// settings do.
+//
+// Audio thread.
+func (e *ADSR) Resting() bool {
+	return !e.ended && e.sustain == e.sustainTarget &&
+		(e.stage == Idle && !e.gate || e.stage == Sustain && e.gate && !e.loop)
 }
 
 // Trigger begins a new attack from the present level although the gate has not
@@ -108,9 +159,12 @@ func (e *ADSR) Set(attack, decay float64, sustain float32, release float64) {
 // Audio thread.
 func (e *ADSR) Trigger() {
 	if e.gate {
-		e.stage = Attack
+		e.strike()
 	}
 }
+
+// strike begins an attack.
+func (e *ADSR) strike() { e.stage, e.peak = Attack, e.nextPeak }
 
 // Stage is the present stage.
 //
@@ -129,11 +183,12 @@ func (e *ADSR) Next(gate bool) float32 {
 	if gate != e.gate {
 		e.gate = gate
 		if gate {
-			e.stage = Attack
+			e.strike()
 		} else if e.stage != Idle {
-			e.stage = Release
+			e.stage, e.spent = Release, 0
 		}
 	}
+	e.ended = false
 	if e.sustain != e.sustainTarget {
 		d := e.sustainTarget - e.sustain
 		e.sustain += d * e.sustainMv
@@ -145,23 +200,51 @@ func (e *ADSR) Next(gate bool) float32 {
 	case Idle:
 		return 0
 	case Attack:
-		e.level += (attackTarget - e.level) * e.attack
-		if e.level >= float64(UnipolarPeak)*(1-1e-9) {
-			e.level = float64(UnipolarPeak)
-			e.stage = DecayStage
+		top := float64(UnipolarPeak) * e.peak
+		if e.level <= top {
+			e.level = min(e.level+(attackTarget*e.peak-e.level)*e.attack, top)
+		}
+		if e.level >= top*(1-1e-9) {
+			e.spent = 0
+			if e.level <= top {
+				e.level = top
+			}
+			if e.stage = DecayStage; e.hold > 0 {
+				e.stage = HoldStage
+			}
+		}
+	case HoldStage:
+		if top := float64(UnipolarPeak) * e.peak; e.level > top {
+			e.level += (top - e.level) * e.decay
+		}
+		if e.spent++; e.spent >= e.hold {
+			e.stage, e.spent = DecayStage, 0
 		}
 	case DecayStage:
-		d := e.sustain - e.level
+		d := e.sustain*e.peak - e.level
 		e.level += d * e.decay
-		if d < envelopeSilence && d > -envelopeSilence {
+		if e.loop {
+			if e.spent += e.decayN; e.spent >= 1-1e-9 {
+				e.ended = true
+				e.strike()
+			}
+		} else if d < envelopeSilence && d > -envelopeSilence {
 			e.stage = Sustain
 		}
 	case Sustain:
 		// The sustain level itself moves smoothly when its knob does.
-		e.level = e.sustain
+		if e.level = e.sustain * e.peak; e.loop {
+			e.ended = true
+			e.strike()
+		}
 	case Release:
 		e.level -= e.level * e.release
+		if was := e.spent; was < 1-1e-9 {
+			e.spent += e.relN
+			e.ended = e.spent >= 1-1e-9
+		}
 		if e.level < envelopeSilence {
+			e.ended = e.ended || e.spent < 1-1e-9
 			e.level = 0
 			e.stage = Idle
 		}

@@ -58,6 +58,30 @@ func finiteSlow(v float32) float32 {
 	}
 }
 
+// rails are the supply voltages of a rack, which no jack gets beyond.
+const rails float32 = 12
+
+// Rail returns v bounded to the rails of ±12 V, and 0 for NaN.
+//
+// Audio thread.
+func Rail(v float32) float32 {
+	if v >= -rails && v <= rails {
+		return v
+	}
+	return railSlow(v)
+}
+
+func railSlow(v float32) float32 {
+	switch {
+	case v > 0:
+		return rails
+	case v < 0:
+		return -rails
+	default:
+		return 0
+	}
+}
+
 // finiteOr returns v bounded to low…high, and fallback for NaN.
 func finiteOr(v, low, high, fallback float64) float64 {
 	switch {

@@ -42,6 +42,9 @@ type ParamSpec struct {
 	Default string
 	// Free marks a word that may be empty and may hold blanks.
 	Free bool
+	// Tuning marks a word that names a tuning: one that the patch carries, or
+	// one that is built in.
+	Tuning bool
 	// Cluster marks a param that is part of the topology: the synthesizer turns
 	// it into objects.
 	Cluster bool
@@ -264,7 +267,8 @@ var specs = func() []*ModuleSpec {
 	all := []*ModuleSpec{
 		deploymentSpec(), podSpec(), serviceSpec(), ingressSpec(), nodeSpec(), namespaceSpec(),
 		hpaSpec(), cronJobSpec(), jobSpec(), controllerSpec(), etcdSpec(), apiServerSpec(), ruleSpec(),
-		voiceSpec(), noiseSpec(), vcaSpec(), reverbSpec(), mixerSpec(), clockSpec(), euclidSpec(), audioOutSpec(),
+		vcoSpec(), vcfSpec(), adsrSpec(), lfoSpec(), sampleHoldSpec(), slewSpec(), attenuverterSpec(), scopeSpec(),
+		voiceSpec(), noiseSpec(), vcaSpec(), reverbSpec(), mixerSpec(), clockSpec(), euclidSpec(), quantizerSpec(), audioOutSpec(),
 	}
 	for _, s := range all {
 		s.finish()

@@ -1,0 +1,179 @@
+package dsp
+
+import "math"
+
+// VCFBlock is the most samples that one call of VCF.Process takes.
+const VCFBlock = 64
+
+// VCFOutputs is how many outputs a VCF has: low, band, high and notch.
+const VCFOutputs = 4
+
+// VCF is a state-variable filter (12 dB per octave) by the trapezoidal rule,
+// in the form that SVF has as well, that sings by itself at full resonance.
+//
+// What bounds it is inside the loop: damping grows with the energy of the two
+// integrators, the square of the band-pass and of what the low-pass lacks of
+// the input. In a sine that energy does not change over the cycle, so the
+// filter sings a sine with next to no harmonics and at the pitch of its
+// cutoff, while a loud sound takes resonance away as it does in any analog
+// filter.
+type VCF struct {
+	toPhase    float32 // π / sample rate
+	s1, s2     float32 // the integrators of band-pass and low-pass
+	e1         float32 // energy one sample ago
+	noise      uint32
+	lastHertz  float32
+	lastTan    float32
+	resonance  float32
+	resonances [3]float32 // damping, bend and gain of the band-pass for it
+}
+
+const (
+	// vcfSing is the damping at full resonance: it makes a filter at rest
+	// grow by a factor of e in 1.6 cycles.
+	vcfSing = -0.2
+	// vcfBend is how much damping a squared volt adds at full resonance, so
+	// that it sings at AudioPeak.
+	vcfBend = -vcfSing / (AudioPeak * AudioPeak)
+	// vcfSeed is the thermal noise, in volts, that a filter above the edge of
+	// oscillation sings up from: 114 dB below AudioPeak.
+	vcfSeed = 1e-5
+	// vcfKnee and vcfTop are where the output stage begins to bend and where
+	// it ends, in volts; the input stage is linear up to AudioPeak and ends at
+	// vcfKnee.
+	vcfKnee = 10
+	vcfTop  = 12
+	// vcfStateBound in volts catches what no signal within the rails builds up.
+	vcfStateBound = 200
+)
+
+// Init sets the sample rate.
+func (f *VCF) Init(sampleRate float64) {
+	*f = VCF{toPhase: float32(math.Pi / rateOr(sampleRate)), resonance: -1}
+	f.Reset()
+}
+
+// Reset forgets the past.
+//
+// Audio thread.
+func (f *VCF) Reset() { f.s1, f.s2, f.e1, f.noise = 0, 0, 0, 1 }
+
+// Quiet tells whether the filter is at rest and stays so at a resonance
+// while 0 V come in.
+//
+// Audio thread.
+func (f *VCF) Quiet(resonance float32) bool {
+	return f.s1 == 0 && f.s2 == 0 && f.e1 == 0 && !(vcfDamping(resonance) <= 0)
+}
+
+// vcfDamping is 1/Q for a resonance: Q is 0.5 at 0, and has no bound from 0.91.
+func vcfDamping(resonance float32) float32 { return 2 - (2-vcfSing)*resonance }
+
+// Process renders n samples of the outputs whose place in out is not nil. In
+// is volts, drive a factor before the filter, hertz the cutoff (bounded to
+// 1 Hz…0.49 of the sample rate) and resonance 0…1, each sample by sample. The
+// band-pass has a gain of 1 at the centre without resonance, and half its Q
+// and more with it.
+//
+// Audio thread.
+func (f *VCF) Process(out *[VCFOutputs]*[VCFBlock]float32, n int, in, drive, hertz, resonance *[VCFBlock]float32) {
+	n = min(n, VCFBlock)
+	var x, g, k, bend, low, band, high, gain [VCFBlock]float32
+	for i := range n {
+		x[i] = vcfInput(Finite(in[i]) * drive[i])
+	}
+	for i := range n {
+		h := hertz[i]
+		if h != f.lastHertz {
+			f.lastHertz = h
+			if !(h > 1) {
+				h = 1
+			}
+			f.lastTan = tanApprox(min(h*f.toPhase, math.Pi*svfTop))
+		}
+		g[i] = f.lastTan
+		if r := resonance[i]; r != f.resonance {
+			f.resonance = r
+			if !(r > 0) {
+				r = 0
+			}
+			r = min(r, 1)
+			d := vcfDamping(r)
+			f.resonances = [3]float32{d, vcfBend * r * r, 1 + max(d, 0)*0.5}
+		}
+		k[i], bend[i], gain[i] = f.resonances[0], f.resonances[1], f.resonances[2]
+		if k[i] <= 0 {
+			f.noise = f.noise*1664525 + 1013904223
+			x[i] += float32(int32(f.noise)) * (vcfSeed / (1 << 31))
+		}
+	}
+	f.filter(n, &x, &g, &k, &bend, &low, &band, &high)
+	if b := out[0]; b != nil {
+		for i := range n {
+			b[i] = vcfOutput(low[i])
+		}
+	}
+	if b := out[1]; b != nil {
+		for i := range n {
+			b[i] = vcfOutput(band[i] * gain[i])
+		}
+	}
+	if b := out[2]; b != nil {
+		for i := range n {
+			b[i] = vcfOutput(high[i])
+		}
+	}
+	if b := out[3]; b != nil {
+		for i := range n {
+			b[i] = vcfOutput(low[i] + high[i])
+		}
+	}
+}
+
+// filter is the loop itself.
+//
+// Audio thread.
+func (f *VCF) filter(n int, x, g, k, bend, low, band, high *[VCFBlock]float32) {
+	s1, s2, e1 := f.s1, f.s2, f.e1
+	for i := range n {
+		// The energy is that of the sample before the last, so that the
+		// division does not wait for the last one.
+		kk := k[i] + bend[i]*e1
+		gi := g[i]
+		a1 := 1 / (1 + gi*(gi+kk))
+		v := x[i]
+		b := a1 * (s1 + gi*(v-s2))
+		l := s2 + gi*b
+		low[i], band[i], high[i] = l, b, v-kk*b-l
+		d := v - l
+		e1 = b*b + d*d
+		s1, s2 = 2*b-s1, 2*l-s2
+		if !(s1 < vcfStateBound && s1 > -vcfStateBound && s2 < vcfStateBound && s2 > -vcfStateBound) {
+			s1, s2, e1 = 0, 0, 0
+		}
+		s1, s2 = flush(s1), flush(s2)
+	}
+	f.s1, f.s2, f.e1 = s1, s2, e1
+}
+
+// vcfInput is linear up to AudioPeak, above which it bends softly to vcfKnee.
+func vcfInput(v float32) float32 {
+	if v > AudioPeak {
+		return AudioPeak + (vcfKnee-AudioPeak)*rationalTanh((v-AudioPeak)*(1/(vcfKnee-AudioPeak)))
+	}
+	if v < -AudioPeak {
+		return -AudioPeak + (vcfKnee-AudioPeak)*rationalTanh((v+AudioPeak)*(1/(vcfKnee-AudioPeak)))
+	}
+	return v
+}
+
+// vcfOutput is linear up to vcfKnee, above which it bends softly to the rails.
+func vcfOutput(v float32) float32 {
+	if v > vcfKnee {
+		return vcfKnee + (vcfTop-vcfKnee)*rationalTanh((v-vcfKnee)*(1.0/(vcfTop-vcfKnee)))
+	}
+	if v < -vcfKnee {
+		return -vcfKnee + (vcfTop-vcfKnee)*rationalTanh((v+vcfKnee)*(1.0/(vcfTop-vcfKnee)))
+	}
+	return v
+}
