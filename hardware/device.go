@@ -22,6 +22,7 @@ const (
 	openLimit   = 4 * time.Second        // a library that takes longer to open a device hangs
 	closeLimit  = 2 * time.Second        // the same for closing
 	fadeTime    = 50 * time.Millisecond  // of Close
+	sweepEvery  = time.Second            // new threads are made real-time
 	maxHanging  = 8                      // openings or closings that hang before no more are tried
 )
 
@@ -73,6 +74,7 @@ type Device struct {
 	memory   string
 	memNote  string
 	priority int
+	others   int // priority of the process's other threads
 	prioNote string
 	ringMin  int
 	rec      *recorder
@@ -206,6 +208,9 @@ func (d *Device) Start() error {
 	<-ready
 	d.started = true
 	st := d.sink.Load()
+	if d.settings.Priority > 0 {
+		d.others = raiseProcess()
+	}
 	if d.memory, d.memNote = lockMemory(st.ring); d.memNote != "" {
 		d.log.Debug(d.memNote)
 	}
@@ -304,7 +309,7 @@ func (d *Device) watch(ctx context.Context) {
 	defer close(d.watched)
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	var tried, lostAt, second time.Time
+	var tried, lostAt, second, swept time.Time
 	var failed *recorder // whose failure was told
 	for {
 		select {
@@ -322,6 +327,10 @@ func (d *Device) watch(ctx context.Context) {
 			st.seen, st.moved = n, now
 		}
 		d.tuneRing(st, now, &second)
+		if d.settings.Priority > 0 && now.Sub(swept) > sweepEvery {
+			swept = now
+			d.others = sweepProcess()
+		}
 		if r := d.rec; r != nil && r != failed && r.failed() != nil {
 			// StopRecord returns it, but that may be hours away.
 			failed = r
@@ -609,6 +618,9 @@ func (d *Device) Close() error {
 	d.mu.Unlock()
 	d.cancel()
 	<-d.watched // at most openLimit for each backend that is tried, when all of them hang
+	if started && d.settings.Priority > 0 {
+		defer lowerProcess()
+	}
 	if started {
 		d.closing.Store(true)
 		select {

@@ -45,8 +45,11 @@ type Stats struct {
 	Priority       int    `json:"priority"`
 	PriorityNote   string `json:"priorityNote,omitempty"`
 	DevicePriority int    `json:"devicePriority"` // of the device's own thread
+	// OtherPriority is that of the process's other threads: while the garbage collector holds the render
+	// thread up, it waits for one of these.
+	OtherPriority int `json:"otherPriority"`
 
-	// Memory is "locked", "ring locked" or "touched beforehand"; MemoryNote says why not more.
+	// Memory is MemoryLocked, RingLocked or MemoryTouched; MemoryNote says why not more.
 	Memory     string `json:"memory"`
 	MemoryNote string `json:"memoryNote,omitempty"`
 	// MinorFaults and MajorFaults are page faults of the render thread since the device started, Waited is
@@ -60,6 +63,14 @@ type Stats struct {
 
 	Recording *RecordStats `json:"recording,omitempty"`
 }
+
+// How far the memory of the audio threads is kept from being fetched again. What they touch was
+// touched before the device started, in every case.
+const (
+	MemoryLocked  = "locked"             // all of it
+	RingLocked    = "ring locked"        // the ring alone: RLIMIT_MEMLOCK allows no more
+	MemoryTouched = "touched beforehand" // nothing is locked
+)
 
 // Stats returns the current figures, or after Close the last ones.
 func (d *Device) Stats() Stats {
@@ -80,7 +91,7 @@ func (d *Device) statsLocked() Stats {
 		RingDepth: int(st.ring.load64(&st.ring.c.limit)), RingFill: st.ring.fill(), RingMin: d.ringMin, Latency: d.latency(st),
 		Load:     math.Float64frombits(d.load.Load()),
 		LoadPeak: max(math.Float64frombits(d.peak[0].Load()), math.Float64frombits(d.peak[1].Load())),
-		Priority: d.priority, PriorityNote: d.prioNote, DevicePriority: int(st.ring.load32sched()),
+		Priority: d.priority, PriorityNote: d.prioNote, DevicePriority: int(st.ring.load32sched()), OtherPriority: d.others,
 		LateCallbacks: d.past.late, Memory: d.memory, MemoryNote: d.memNote,
 		Clipped: d.clipped.Load(), Invalid: d.invalid.Load(),
 	}

@@ -48,29 +48,24 @@ func figuresOf(tid int) (threadFigures, bool) {
 }
 
 const (
-	mclOnFault     = 4  // MCL_ONFAULT of linux/mman.h: pages are locked as they are touched, none is fetched for it
-	capIPCLock     = 14 // of linux/capability.h
-	unlimited      = ^uint64(0)
-	rlimitMemlock  = 8
-	memoryLocked   = "locked"
-	ringLocked     = "ring locked"
-	memoryTouched  = "touched beforehand"
-	memoryRemedy   = "allow it with 'memlock unlimited' for your user in /etc/security/limits.d, LimitMEMLOCK=infinity in a systemd unit, or 'setcap cap_sys_nice,cap_ipc_lock+ep' on the program"
-	capEffectiveOf = "CapEff:"
+	mclOnFault    = 4  // MCL_ONFAULT of linux/mman.h: pages are locked as they are touched, none is fetched for it
+	capIPCLock    = 14 // CAP_IPC_LOCK of linux/capability.h: memory may be locked without a limit
+	rlimitMemlock = 8  // RLIMIT_MEMLOCK of asm-generic/resource.h
+	memoryRemedy  = "allow it with 'memlock unlimited' for your user in /etc/security/limits.d, LimitMEMLOCK=infinity in a systemd unit, or 'setcap cap_sys_nice,cap_ipc_lock+ep' on the program"
 )
 
 // mayLockAll tells whether a lock of the whole process can never run into a
 // limit. With one, mapping memory would fail later on, which ends the program.
 func mayLockAll() bool {
 	var lim syscall.Rlimit
-	if syscall.Getrlimit(rlimitMemlock, &lim) == nil && lim.Cur == unlimited {
+	if syscall.Getrlimit(rlimitMemlock, &lim) == nil && lim.Cur == ^uint64(0) {
 		return true
 	}
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return false
 	}
-	_, after, ok := bytes.Cut(status, []byte(capEffectiveOf))
+	_, after, ok := bytes.Cut(status, []byte("CapEff:"))
 	if !ok {
 		return false
 	}
@@ -92,12 +87,12 @@ var lockAllOnce = sync.OnceValue(func() error {
 func lockMemory(r *ring) (how, note string) {
 	all := lockAllOnce()
 	if all == nil {
-		return memoryLocked, ""
+		return MemoryLocked, ""
 	}
 	note = fmt.Sprintf("memory is not locked as a whole (%v): %s", all, memoryRemedy)
 	if syscall.Mlock(unsafe.Slice((*byte)(unsafe.Pointer(&r.data[0])), 4*len(r.data))) == nil &&
 		syscall.Mlock(unsafe.Slice((*byte)(unsafe.Pointer(r.c)), unsafe.Sizeof(*r.c))) == nil {
-		return ringLocked, note
+		return RingLocked, note
 	}
-	return memoryTouched, note
+	return MemoryTouched, note
 }

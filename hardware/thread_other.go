@@ -15,4 +15,4 @@ type threadFigures struct {
 func figuresOf(int) (threadFigures, bool) { return threadFigures{}, false }
 
 // lockMemory is not done on this system: what the audio threads touch was touched beforehand.
-func lockMemory(*ring) (how, note string) { return "touched beforehand", "" }
+func lockMemory(*ring) (how, note string) { return MemoryTouched, "" }

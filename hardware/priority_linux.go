@@ -1,0 +1,82 @@
+package hardware
+
+import (
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"unsafe"
+)
+
+// The render goroutine stops whenever the garbage collector stops the world, or reads its stack, and
+// goes on when the thread that does so is done. That thread is an ordinary one: on a busy machine it
+// may itself wait for a processor, and the renderer with it, for as long as the ordinary threads of
+// other programs like to run: 40 to 100 ms were seen, far more than any ring holds. Real-time priority
+// for the renderer alone does not help against that inversion. So all threads of this process are
+// real-time, the others at the lowest priority there is: below every audio thread, above whatever
+// else the machine does. With that the lag fell below two blocks (TestProofJACK has the table).
+
+const (
+	schedOther       = 0          // SCHED_OTHER
+	schedRR          = 2          // SCHED_RR: threads of one priority take turns
+	schedResetOnFork = 0x40000000 // SCHED_RESET_ON_FORK: neighbours are ordinary processes
+	processPriority  = 1
+)
+
+// raised counts the devices that want the process to be real-time.
+var raised struct {
+	sync.Mutex
+	devices int
+}
+
+// raiseProcess makes the ordinary threads of this process real-time ones, until lowerProcess is called
+// as often. It returns the priority that they have. New threads begin as ordinary ones, as new
+// processes do, so it has to be done again now and then (sweepProcess).
+func raiseProcess() (priority int) {
+	raised.Lock()
+	defer raised.Unlock()
+	raised.devices++
+	return reschedule(schedOther, schedRR, processPriority)
+}
+
+// sweepProcess does for new threads what raiseProcess did.
+func sweepProcess() (priority int) { return reschedule(schedOther, schedRR, processPriority) }
+
+// lowerProcess takes it back.
+func lowerProcess() {
+	raised.Lock()
+	defer raised.Unlock()
+	if raised.devices--; raised.devices == 0 {
+		reschedule(schedRR, schedOther, 0)
+	}
+}
+
+// reschedule gives all threads that have one policy another. It returns the priority that was granted,
+// 0 when it was refused.
+func reschedule(from, to, priority int) int {
+	dir, err := os.Open("/proc/self/task")
+	if err != nil {
+		return 0
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return 0
+	}
+	param := int32(priority)
+	for _, name := range names {
+		tid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		policy, _, errno := syscall.RawSyscall(syscall.SYS_SCHED_GETSCHEDULER, uintptr(tid), 0, 0)
+		if errno != 0 || int(policy)&^schedResetOnFork != from {
+			continue // gone, or scheduled by somebody who knows why
+		}
+		_, _, errno = syscall.RawSyscall(syscall.SYS_SCHED_SETSCHEDULER, uintptr(tid), uintptr(to|schedResetOnFork), uintptr(unsafe.Pointer(&param)))
+		if errno != 0 && errno != syscall.ESRCH {
+			return 0
+		}
+	}
+	return priority
+}
