@@ -30,33 +30,66 @@ func detect() (avx2, avx512 bool) {
 	return avx2, avx2 && b&sets == sets && kept&zmm == zmm
 }
 
-// prepareFast is bank.prepare. Audio thread.
-func prepareFast(b *bank) uint16 { return uint16(prepareAVX2(&b.pointer()[0])) }
-
-// residualsFast is residuals for one oscillator of all lanes. Audio thread.
-func residualsFast(b *bank, table *dsp.ResidualTable, oscillator int, offset uint32, sign float32) {
-	residualsAVX2(&b.pointer()[0], &table[0][0], oscillator, offset, sign)
+// beginFast is the beginning of a control period. Audio thread.
+func beginFast(b *bank, shape dsp.Waveform, what int) uint16 {
+	p := &b.pointer()[0]
+	switch shape {
+	case dsp.Saw:
+		return uint16(beginSawAVX2(p, what, &stepTable[0][0]))
+	case dsp.Triangle:
+		return uint16(beginTriangleAVX2(p, what, &cornerTable[0][0]))
+	}
+	return uint16(beginSineAVX2(p, what, &stepTable[0][0]))
 }
 
-// transposeFast is bank.transpose. Audio thread.
-func transposeFast(b *bank) { transposeAVX2(&b.pointer()[0]) }
-
-// runFast is bank.run. Audio thread.
-func runFast(b *bank, s *Sum, extra *[Period]lanes, shape dsp.Waveform, from, n int, mask uint16) {
-	p, sum, x := &b.pointer()[0], &s.left[0][0], &extra[from][0]
-	switch {
-	case wide && shape == dsp.Saw:
-		runSawAVX512(p, sum, x, from, n, uint32(mask))
-	case wide && shape == dsp.Triangle:
-		runTriangleAVX512(p, sum, x, from, n, uint32(mask))
-	case wide:
-		runSineAVX512(p, sum, x, from, n, uint32(mask))
-	case shape == dsp.Saw:
-		runSawAVX2(p, sum, x, from, n, uint32(mask))
-	case shape == dsp.Triangle:
-		runTriangleAVX2(p, sum, x, from, n, uint32(mask))
+// runFast is bank.run; rest says that no filter, gain or attack is on its way
+// and nothing is extra. Audio thread.
+func runFast(b *bank, s *Sum, extra *[Period]lanes, shape dsp.Waveform, from, n int, mask uint16, rest bool) {
+	p, sum, x, m := &b.pointer()[0], &s.left[0][0], &extra[from][0], uint32(mask)
+	switch shape {
+	case dsp.Saw:
+		switch {
+		case wide && rest:
+			restSawAVX512(p, sum, x, from, n, m)
+		case wide:
+			runSawAVX512(p, sum, x, from, n, m)
+		case rest:
+			restSawAVX2(p, sum, x, from, n, m)
+		default:
+			runSawAVX2(p, sum, x, from, n, m)
+		}
+	case dsp.Triangle:
+		switch {
+		case wide && rest:
+			restTriangleAVX512(p, sum, x, from, n, m)
+		case wide:
+			runTriangleAVX512(p, sum, x, from, n, m)
+		case rest:
+			restTriangleAVX2(p, sum, x, from, n, m)
+		default:
+			runTriangleAVX2(p, sum, x, from, n, m)
+		}
 	default:
-		runSineAVX2(p, sum, x, from, n, uint32(mask))
+		switch {
+		case wide && rest:
+			restSineAVX512(p, sum, x, from, n, m)
+		case wide:
+			runSineAVX512(p, sum, x, from, n, m)
+		case rest:
+			restSineAVX2(p, sum, x, from, n, m)
+		default:
+			runSineAVX2(p, sum, x, from, n, m)
+		}
+	}
+}
+
+// stereoFast is Sum.stereo. Audio thread.
+func stereoFast(s *Sum, left, right []float32) {
+	var l, r [Period]float32
+	stereoAVX2(&s.left[0][0], &l[0], &r[0])
+	for f := range left {
+		left[f] += l[f]
+		right[f] += r[f]
 	}
 }
 

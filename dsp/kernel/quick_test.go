@@ -15,7 +15,7 @@ func TestQuick(t *testing.T) {
 	}
 	was := wide
 	const voices = 200
-	kinds := []string{"avx2", "avx512", "prep", "resid", "trans", "run2", "run512", "sum"}
+	kinds := []string{"avx2", "avx512", "begin", "run2", "run512", "full", "sum"}
 	best := map[string]time.Duration{}
 	for range 15 {
 		for _, k := range kinds {
@@ -35,14 +35,12 @@ func TestQuick(t *testing.T) {
 						case "avx2", "avx512":
 							v.Begin()
 							v.AddTo(&s, Period)
-						case "prep":
-							prepareFast(v.bank)
-						case "resid":
-							for o := range 2 {
-								residualsFast(v.bank, stepTable, o, 0, 1)
-							}
-						case "trans":
-							transposeFast(v.bank)
+						case "begin":
+							v.Begin()
+						case "full":
+							v.filters, v.gains, v.pitches = 2, 2, 1
+							v.Begin()
+							v.AddTo(&s, Period)
 						case "run2", "run512":
 							v.pos = 0
 							v.AddTo(&s, Period)

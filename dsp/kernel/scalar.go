@@ -41,31 +41,44 @@ func coefficients(hertz, k, toPhase, lowest float32) (a, b, c float32) {
 // topPhase is π times the highest cutoff.
 const topPhase = 3.14159265358979323846 * topPitch
 
+// What is new at the beginning of a period.
+const (
+	newPitches = 1 << iota
+	newFilters
+	newGains
+)
+
 // prepare begins a control period for all lanes, and returns those whose
 // level has come to its end.
-func (b *bank) prepare() (ended uint16) {
+func (b *bank) prepare(what int) (ended uint16) {
 	for l := range Lanes {
+		if b.at == 0 {
+			b.fold(l)
+		}
 		for o := range 2 {
 			inc := b.next[o][l]
 			b.inc[o][l] = inc
 			b.lead[o][l] = b.phase[o][l] + inc<<4
-			next := increment(b.hertz[o][l], b.toInc)
-			b.next[o][l] = next
-			f := float32(next)
-			b.size[o][l] = b.base[o][l] + float32(b.slope[o][l]*f)
-			if !(f > 1) {
-				f = 1
+			if what&newPitches != 0 {
+				next := increment(b.hertz[o][l], b.toInc)
+				b.next[o][l] = next
+				f := float32(next)
+				b.size[o][l] = b.base[o][l] + float32(b.slope[o][l]*f)
+				if !(f > 1) {
+					f = 1
+				}
+				b.inv[o][l] = 1 / f
 			}
-			b.inv[o][l] = 1 / f
-
-			b.gain[o][l] = b.ggain[o][l]
-			b.ggain[o][l] = b.want[o][l]
-			b.dgain[o][l] = (b.ggain[o][l] - b.gain[o][l]) * (1.0 / Period)
+			if what&newGains != 0 {
+				approach(&b.gain[o][l], &b.dgain[o][l], &b.ggain[o][l], b.want[o][l])
+			}
 		}
-		ga, gb, gc := coefficients(b.cutoff[l], b.damp[l], b.toPhase, b.lowest)
-		b.a[l], b.ga[l], b.da[l] = b.ga[l], ga, (ga-b.ga[l])*(1.0/Period)
-		b.b[l], b.gb[l], b.db[l] = b.gb[l], gb, (gb-b.gb[l])*(1.0/Period)
-		b.c[l], b.gc[l], b.dc[l] = b.gc[l], gc, (gc-b.gc[l])*(1.0/Period)
+		if what&newFilters != 0 {
+			x, y, z := coefficients(b.cutoff[l], b.damp[l], b.toPhase, b.lowest)
+			approach(&b.a[l], &b.da[l], &b.ga[l], x)
+			approach(&b.b[l], &b.db[l], &b.gb[l], y)
+			approach(&b.c[l], &b.dc[l], &b.gc[l], z)
+		}
 		b.band[l], b.low[l] = sound(b.band[l]), sound(b.low[l])
 		if b.to[l] == 0 && b.level[l] < silence {
 			b.level[l] = 0
@@ -73,6 +86,13 @@ func (b *bank) prepare() (ended uint16) {
 		}
 	}
 	return ended
+}
+
+// approach makes the goal of the last period the value of now, and goes to a
+// new one.
+func approach(now, change, goal *float32, to float32) {
+	*now, *goal = *goal, to
+	*change = (to - *now) * (1.0 / Period)
 }
 
 // sound keeps a state that is neither too small nor too large nor NaN.
@@ -86,7 +106,7 @@ func sound(x float32) float32 {
 // residuals adds those of a period's events: wherever the phase comes round.
 // It is where the phase begins; sample at is heard a period before the first
 // frame.
-func residuals(row []float32, at int, table *dsp.ResidualTable, phase, inc uint32, inv, size float32) {
+func residuals(ring *[rowSize]float32, at int, table *dsp.ResidualTable, phase, inc uint32, inv, size float32) {
 	i := uint64(inc)
 	for way := 1<<32 - uint64(phase); 16*i >= way; way += 1 << 32 {
 		k := (way + i - 1) / i
@@ -96,22 +116,32 @@ func residuals(row []float32, at int, table *dsp.ResidualTable, phase, inc uint3
 		second := size * f
 		first := size - second
 		p, q := &table[r], &table[r+1]
-		slots := row[at+int(k)-1:][:taps]
-		for j := range slots {
-			slots[j] += float32(first*p[j]) + float32(second*q[j])
+		start := at + int(k) - 1
+		for j := 0; j < taps; j += chunk {
+			slots := ring[(start+j)%span:][:chunk]
+			for m := range slots {
+				slots[m] += float32(first*p[j+m]) + float32(second*q[j+m])
+			}
 		}
 	}
 }
 
-// transpose takes this period's residuals out of the ring.
-func (b *bank) transpose() {
-	for l := range b.ring {
-		now := b.ring[l][b.at:][:Period]
-		for f, x := range now {
-			b.wave[f][l] = x
-		}
-		clear(now)
+// fold brings what was written behind the ring to its start.
+func (b *bank) fold(lane int) {
+	r := &b.ring[lane]
+	for m := range chunk {
+		r[m] += r[span+m]
+		r[span+m] = 0
 	}
+}
+
+// take takes a period's residuals out of the ring.
+func (b *bank) take(lane, at int) {
+	now := b.ring[lane][at:][:Period]
+	for f, x := range now {
+		b.wave[f][lane] = x
+	}
+	clear(now)
 }
 
 // run renders n frames of the period.
@@ -156,8 +186,8 @@ func (b *bank) run(s *Sum, extra *[Period]lanes, shape dsp.Waveform, from, n int
 			y := float32((was+low)*level) + extra[from+f][l]
 			g0 += d0
 			g1 += d1
-			s.left[f][l%half] += float32(y * g0)
-			s.right[f][l%half] += float32(y * g1)
+			s.left[f][l] += float32(y * g0)
+			s.right[f][l] += float32(y * g1)
 		}
 		b.phase[0][l], b.phase[1][l] = p0, p1
 		b.a[l], b.b[l], b.c[l] = a, bb, c
@@ -186,4 +216,21 @@ func sine(s int32) float32 {
 	y := x * x
 	z := 0.07968967928 + float32(y*(-0.00467376557+float32(y*0.00015148419)))
 	return x * (1.57079631847 + float32(y*(-0.64596371106+float32(y*z))))
+}
+
+// stereo adds up the lanes, in the order of the assembly.
+func (s *Sum) stereo(left, right []float32) {
+	for f := range left {
+		left[f] += total(&s.left[f])
+		right[f] += total(&s.right[f])
+		s.left[f], s.right[f] = lanes{}, lanes{}
+	}
+}
+
+func total(x *lanes) float32 {
+	var y [Lanes / 2]float32
+	for l := range y {
+		y[l] = x[l] + x[l+Lanes/2]
+	}
+	return ((y[0] + y[1]) + (y[2] + y[3])) + ((y[4] + y[5]) + (y[6] + y[7]))
 }

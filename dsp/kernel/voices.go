@@ -19,10 +19,10 @@ const (
 	Latency = dsp.OscillatorLatency
 
 	taps    = 2 * Latency
-	span    = 4 * Period // frames before the samples under way are moved to the start of their row
-	rowSize = span + taps
+	chunk   = 8          // samples that are written at once
+	span    = 4 * Period // of a ring of samples under way
+	rowSize = span + chunk
 	phases  = len(dsp.ResidualTable{}) - 1 // rows of the residual tables
-	half    = Lanes / 2                    // of an AVX register
 )
 
 // A period must be half a residual, or a step would come too late or reach
@@ -82,6 +82,8 @@ type bank struct {
 	want           [2]lanes // gains asked for
 
 	wave [Period]lanes // residuals of this period, by frame
+	// Samples under way, with room for the chunk that begins in the ring and
+	// ends behind it.
 	ring [Lanes][rowSize]float32
 
 	// Constants of the sample rate and the waveform.
@@ -92,7 +94,7 @@ type bank struct {
 
 // Sum collects voices of one or more banks. Its zero value is silence.
 type Sum struct {
-	left, right [Period][half]float32
+	left, right [Period]lanes
 }
 
 // Voices is a bank of sixteen voices, each of two band-limited oscillators, a
@@ -113,7 +115,11 @@ type Voices struct {
 	mix    [2]lanes
 	start  [2][Lanes]uint32
 	env    [Lanes]envelope
-	scalar bool // for tests and measurement: the twin in Go
+	attack uint16 // lanes whose level has a top
+	// How many periods to come have something new: frequencies the next;
+	// coefficients and gains are on their way for one and at rest after it.
+	pitches, filters, gains uint8
+	scalar                  bool // for tests and measurement: the twin in Go
 }
 
 // envelope is an ADSR as the shares of the way that each segment covers in a
@@ -178,6 +184,7 @@ func (v *Voices) SetMix(lane int, first, second float32) {
 	for o, volts := range [2]float32{first, second} {
 		volts = bound(volts, -10, 10)
 		v.mix[o][lane] = volts
+		v.pitches = 1
 		// The filter adds two states where their mean is meant, so each
 		// oscillator has half its size.
 		half := 0.5 * volts
@@ -215,7 +222,9 @@ func (v *Voices) Phase(lane, oscillator int) float32 {
 //
 // Audio thread.
 func (v *Voices) SetHertz(lane, oscillator int, hertz float32) {
-	v.bank.hertz[oscillator][lane] = hertz
+	if h := &v.bank.hertz[oscillator][lane]; *h != hertz {
+		*h, v.pitches = hertz, 1
+	}
 }
 
 // SetFilter sets the cutoff of the low-pass, bounded to 1 Hz…0.49 of the
@@ -224,17 +233,23 @@ func (v *Voices) SetHertz(lane, oscillator int, hertz float32) {
 //
 // Audio thread.
 func (v *Voices) SetFilter(lane int, hertz, q float32) {
-	v.bank.cutoff[lane] = hertz
 	if !(q > 0.5) {
 		q = 0.5
 	}
-	v.bank.damp[lane] = max(1/q, leastPole)
+	if k := max(1/q, leastPole); k != v.bank.damp[lane] {
+		v.bank.damp[lane], v.filters = k, 2
+	}
+	v.SetCutoff(lane, hertz)
 }
 
 // SetCutoff is SetFilter with the quality as it is.
 //
 // Audio thread.
-func (v *Voices) SetCutoff(lane int, hertz float32) { v.bank.cutoff[lane] = hertz }
+func (v *Voices) SetCutoff(lane int, hertz float32) {
+	if h := &v.bank.cutoff[lane]; *h != hertz {
+		*h, v.filters = hertz, 2
+	}
+}
 
 // SetLevel sends the level of a voice to a value, 0…4, by a share (0…1) of
 // the remaining way with each frame, from the next frame on. A voice that is
@@ -245,6 +260,7 @@ func (v *Voices) SetLevel(lane int, to, share float32) {
 	b := v.bank
 	b.to[lane], b.share[lane] = bound(to, 0, 4), bound(share, 0, 1)
 	b.top[lane] = float32(math.Inf(1))
+	v.attack &^= 1 << lane
 }
 
 // Level is the present level of a voice.
@@ -285,6 +301,7 @@ func (v *Voices) Gate(lane int, high bool) {
 	b := v.bank
 	b.to[lane], b.share[lane] = attackGoal, e.attack
 	b.top[lane], b.then[lane], b.thenWith[lane] = 1, e.sustain, e.decay
+	v.attack |= 1 << lane
 }
 
 // attackGoal is what an attack aims at so that it is at 1 after its time.
@@ -296,7 +313,12 @@ var attackGoal = float32(1 / -math.Expm1(-attackConstants))
 // Audio thread.
 func (v *Voices) SetPan(lane int, left, right float32) {
 	b := v.bank
-	b.want[0][lane], b.want[1][lane] = bound(left, -4, 4), bound(right, -4, 4)
+	left, right = bound(left, -4, 4), bound(right, -4, 4)
+	if left == b.want[0][lane] && right == b.want[1][lane] {
+		return
+	}
+	b.want[0][lane], b.want[1][lane] = left, right
+	v.gains = 2
 	if (v.sounds|v.has)>>lane&1 == 0 {
 		for k := range b.gain {
 			b.gain[k][lane], b.ggain[k][lane], b.dgain[k][lane] = b.want[k][lane], b.want[k][lane], 0
@@ -344,6 +366,7 @@ func (v *Voices) Stop(lane int) {
 	}
 	b.band[lane], b.low[lane], b.level[lane], b.to[lane] = 0, 0, 0, 0
 	b.top[lane] = float32(math.Inf(1))
+	v.attack &^= 1 << lane
 	clear(b.ring[lane][:])
 	for f := range b.wave {
 		b.wave[f][lane] = 0
@@ -354,37 +377,34 @@ func (v *Voices) Stop(lane int) {
 // at their present frequency. Audio thread.
 func (v *Voices) roll(lane int) {
 	b := v.bank
-	// Steps of the last, of this and of the coming period are heard from now
-	// on. Sample i of row is heard at frame i-2·Period of this period.
-	var row [rowSize]float32
-	for o := range 2 {
-		inc := b.inc[o][lane]
-		phase := uint32(b.phase[o][lane]) ^ 1<<31 - uint32(v.pos)*uint32(inc)
-		inv := 1 / max(float32(inc), 1)
-		size := b.base[o][lane] + float32(b.slope[o][lane]*float32(inc))
-		for p := range 3 {
-			from := phase + uint32(p-1)*Period*uint32(inc)
-			v.steps(row[:], p*Period, from, uint32(inc), inv, size)
+	clear(b.ring[lane][:])
+	// Steps of the last, of this and of the coming period are still heard.
+	for p := range uint32(3) {
+		at := (int(b.at) + span - 3*Period + int(p)*Period) % span
+		if at == 0 {
+			b.fold(lane)
 		}
+		for o := range 2 {
+			inc := uint32(b.inc[o][lane])
+			phase := uint32(b.phase[o][lane]) ^ 1<<31 + (p-1)*Period*inc - uint32(v.pos)*inc
+			inv := 1 / max(float32(inc), 1)
+			size := b.base[o][lane] + float32(b.slope[o][lane]*float32(inc))
+			v.steps(lane, at, phase, inc, inv, size)
+		}
+		b.take(lane, at)
 	}
-	for f := range b.wave {
-		b.wave[f][lane] = row[2*Period+f]
-	}
-	r := &b.ring[lane]
-	clear(r[:])
-	// The ring's present place is that of the period after this one.
-	copy(r[b.at:], row[3*Period:3*Period+taps])
 }
 
 // steps adds the residuals of one oscillator's shape over a period. Audio
 // thread.
-func (v *Voices) steps(row []float32, at int, phase, inc uint32, inv, size float32) {
+func (v *Voices) steps(lane, at int, phase, inc uint32, inv, size float32) {
+	ring := &v.bank.ring[lane]
 	switch v.shape {
 	case dsp.Saw:
-		residuals(row, at, stepTable, phase, inc, inv, size)
+		residuals(ring, at, stepTable, phase, inc, inv, size)
 	case dsp.Triangle:
-		residuals(row, at, cornerTable, phase, inc, inv, size)
-		residuals(row, at, cornerTable, phase+1<<31, inc, inv, -size)
+		residuals(ring, at, cornerTable, phase, inc, inv, size)
+		residuals(ring, at, cornerTable, phase+1<<31, inc, inv, -size)
 	}
 }
 
@@ -431,40 +451,46 @@ func (v *Voices) Begin() {
 		return
 	}
 	b := v.bank
+	what := 0
+	for k, n := range [...]*uint8{&v.pitches, &v.filters, &v.gains} {
+		if *n > 0 {
+			*n--
+			what |= 1 << k
+		}
+	}
+	var ended uint16
 	if v.scalar {
-		for ended := v.sounds & b.prepare(); ended != 0; ended &= ended - 1 {
-			v.Stop(bits.TrailingZeros16(ended))
+		ended = b.prepare(what)
+		// Step by step as in the assembly, for the sums to be the same.
+		for corner := range 2 {
+			for o := range 2 {
+				for l := range Lanes {
+					phase, inc := uint32(b.lead[o][l])^1<<31, uint32(b.next[o][l])
+					switch {
+					case v.shape == dsp.Saw && corner == 0:
+						residuals(&b.ring[l], int(b.at), stepTable, phase, inc, b.inv[o][l], b.size[o][l])
+					case v.shape == dsp.Triangle && corner == 0:
+						residuals(&b.ring[l], int(b.at), cornerTable, phase, inc, b.inv[o][l], b.size[o][l])
+					case v.shape == dsp.Triangle:
+						residuals(&b.ring[l], int(b.at), cornerTable, phase+1<<31, inc, b.inv[o][l], -b.size[o][l])
+					}
+				}
+			}
 		}
 		for l := range Lanes {
-			if v.sounds>>l&1 == 0 {
-				continue
-			}
-			for o := range 2 {
-				v.steps(b.ring[l][:], int(b.at), uint32(b.lead[o][l])^1<<31, uint32(b.next[o][l]), b.inv[o][l], b.size[o][l])
-			}
+			b.take(l, int(b.at))
 		}
-		b.transpose()
 	} else {
-		for ended := v.sounds & prepareFast(b); ended != 0; ended &= ended - 1 {
-			v.Stop(bits.TrailingZeros16(ended))
-		}
-		for o := range 2 {
-			switch v.shape {
-			case dsp.Saw:
-				residualsFast(b, stepTable, o, 0, 1)
-			case dsp.Triangle:
-				residualsFast(b, cornerTable, o, 0, 1)
-				residualsFast(b, cornerTable, o, 1<<31, -1)
-			}
-		}
-		transposeFast(b)
+		ended = beginFast(b, v.shape, what)
 	}
-	if b.at += Period; b.at == span {
-		b.at = 0
-		for l := range b.ring {
-			r := &b.ring[l]
-			copy(r[:taps], r[span:])
-			clear(r[span:])
+	b.at = (b.at + Period) % span
+	for ended &= v.sounds; ended != 0; ended &= ended - 1 {
+		v.Stop(bits.TrailingZeros16(ended))
+	}
+	for on := v.attack; on != 0; on &= on - 1 {
+		if l := bits.TrailingZeros16(on); b.to[l] == b.then[l] {
+			v.attack &^= 1 << l
+			b.top[l] = float32(math.Inf(1))
 		}
 	}
 }
@@ -479,10 +505,12 @@ func (v *Voices) AddTo(s *Sum, n int) {
 	if n == 0 || v.sounds == 0 && v.has == 0 {
 		return
 	}
+	// At rest means nothing but oscillators, filters and levels that move.
+	rest := v.filters|v.gains == 0 && v.attack == 0 && v.has == 0
 	if v.scalar {
 		v.bank.run(s, &v.extra, v.shape, from, n, v.sounds|v.has)
 	} else {
-		runFast(v.bank, s, &v.extra, v.shape, from, n, v.sounds|v.has)
+		runFast(v.bank, s, &v.extra, v.shape, from, n, v.sounds|v.has, rest)
 	}
 }
 
@@ -492,16 +520,11 @@ func (v *Voices) AddTo(s *Sum, n int) {
 // Audio thread.
 func (s *Sum) Stereo(left, right []float32) {
 	n := min(len(left), len(right), Period)
-	for f := range n {
-		l, r := &s.left[f], &s.right[f]
-		left[f] += fold(l)
-		right[f] += fold(r)
-		*l, *r = [half]float32{}, [half]float32{}
+	if fast {
+		stereoFast(s, left[:n], right[:n])
+		return
 	}
-}
-
-func fold(x *[half]float32) float32 {
-	return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]))
+	s.stereo(left[:n], right[:n])
 }
 
 // Process renders the next frames, at most Left, and adds them to left and

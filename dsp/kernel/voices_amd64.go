@@ -10,47 +10,82 @@ func cpuid(leaf uint32, sub uint32) (a uint32, b uint32, c uint32, d uint32)
 // xgetbv tells which registers the operating system keeps.
 func xgetbv() uint32
 
-// prepareAVX2 is bank.prepare.
+// beginSawAVX2 is the beginning of a control period.
 //
 //go:noescape
-func prepareAVX2(b *float32) uint32
-
-// residualsAVX2 is residuals for one oscillator of every lane; offset is added to its phase.
-//
-//go:noescape
-func residualsAVX2(b *float32, table *float32, oscillator int, offset uint32, sign float32)
-
-// transposeAVX2 is bank.transpose.
-//
-//go:noescape
-func transposeAVX2(b *float32)
+func beginSawAVX2(b *float32, what int, table *float32) uint32
 
 // runSawAVX2 is bank.run with AVX2; extra points at the first frame's.
 //
 //go:noescape
 func runSawAVX2(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
 
+// restSawAVX2 is bank.run with AVX2, for voices whose filters and gains rest; extra points at the first frame's.
+//
+//go:noescape
+func restSawAVX2(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
+
 // runSawAVX512 is bank.run with AVX-512; extra points at the first frame's.
 //
 //go:noescape
 func runSawAVX512(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
+
+// restSawAVX512 is bank.run with AVX-512, for voices whose filters and gains rest; extra points at the first frame's.
+//
+//go:noescape
+func restSawAVX512(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
+
+// beginTriangleAVX2 is the beginning of a control period.
+//
+//go:noescape
+func beginTriangleAVX2(b *float32, what int, table *float32) uint32
 
 // runTriangleAVX2 is bank.run with AVX2; extra points at the first frame's.
 //
 //go:noescape
 func runTriangleAVX2(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
 
+// restTriangleAVX2 is bank.run with AVX2, for voices whose filters and gains rest; extra points at the first frame's.
+//
+//go:noescape
+func restTriangleAVX2(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
+
 // runTriangleAVX512 is bank.run with AVX-512; extra points at the first frame's.
 //
 //go:noescape
 func runTriangleAVX512(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
+
+// restTriangleAVX512 is bank.run with AVX-512, for voices whose filters and gains rest; extra points at the first frame's.
+//
+//go:noescape
+func restTriangleAVX512(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
+
+// beginSineAVX2 is the beginning of a control period.
+//
+//go:noescape
+func beginSineAVX2(b *float32, what int, table *float32) uint32
 
 // runSineAVX2 is bank.run with AVX2; extra points at the first frame's.
 //
 //go:noescape
 func runSineAVX2(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
 
+// restSineAVX2 is bank.run with AVX2, for voices whose filters and gains rest; extra points at the first frame's.
+//
+//go:noescape
+func restSineAVX2(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
+
 // runSineAVX512 is bank.run with AVX-512; extra points at the first frame's.
 //
 //go:noescape
 func runSineAVX512(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
+
+// restSineAVX512 is bank.run with AVX-512, for voices whose filters and gains rest; extra points at the first frame's.
+//
+//go:noescape
+func restSineAVX512(b *float32, s *float32, extra *float32, from int, n int, mask uint32)
+
+// stereoAVX2 is Sum.stereo for a whole period; it writes and does not add.
+//
+//go:noescape
+func stereoAVX2(s *float32, left *float32, right *float32)

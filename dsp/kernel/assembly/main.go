@@ -45,14 +45,14 @@ const (
 	want     = 45 * row
 	wave     = 47 * row
 	ring     = 63 * row
-	ringRow  = 96 * 4
+	ringRow  = 72 * 4
 	toInc    = ring + 16*ringRow
 	toPhase  = toInc + 4
 	lowest   = toInc + 8
 	at       = toInc + 12
 
 	tableRow = 32 * 4
-	sumRight = 16 * 32
+	sumRight = 16 * row
 )
 
 // Predicates of VCMPPS, all ordered and quiet.
@@ -66,13 +66,14 @@ const (
 func main() {
 	ConstraintExpr("amd64")
 	cpu()
-	prepare()
-	residuals()
-	transpose()
 	for _, s := range []string{"Saw", "Triangle", "Sine"} {
-		run(s, false)
-		run(s, true)
+		begin(s)
+		for _, wide := range []bool{false, true} {
+			run(s, wide, false)
+			run(s, wide, true)
+		}
 	}
+	stereo()
 	Generate()
 }
 
@@ -137,42 +138,84 @@ func broadcast(m Mem) VecVirtual {
 	return r
 }
 
-// prepare begins a control period.
-func prepare() {
-	TEXT("prepareAVX2", NOSPLIT, "func(b *float32) uint32")
+// begin begins a control period: prepares, adds residuals, and takes those of
+// this period out of the ring.
+func begin(shape string) {
+	name := "begin" + shape + "AVX2"
+	signature := "func(b *float32, what int, table *float32) uint32"
+	TEXT(name, NOSPLIT, signature)
 	Pragma("noescape")
-	Doc("prepareAVX2 is bank.prepare.")
+	Doc(name + " is the beginning of a control period.")
 	b := Load(Param("b"), GP64())
-	ended := GP32()
-	XORL(ended, ended)
+	what := Load(Param("what"), GP64())
+	table := Load(Param("table"), GP64())
+	ended := prepare(b, what)
+	Store(ended, ReturnIndex(0))
+	if shape != "Sine" {
+		residuals(b, table, 0, false, "first")
+	}
+	if shape == "Triangle" {
+		residuals(b, table, 1<<31, true, "second")
+	}
+	transpose(b)
+	VZEROUPPER()
+	RET()
+}
+
+func prepare(b, what Register) GPVirtual {
+	CMPL(field(b, at), Imm(0))
+	JNZ(LabelRef("folded"))
+	nothing := YMM()
+	VXORPS(nothing, nothing, nothing)
+	for l := range 16 {
+		x := load(field(b, ring+l*ringRow))
+		VADDPS(field(b, ring+l*ringRow+256), x, x)
+		VMOVUPS(x, field(b, ring+l*ringRow))
+		VMOVUPS(nothing, field(b, ring+l*ringRow+256))
+	}
+	Label("folded")
+	for o := range 4 {
+		f := func(offset int) Mem { return field(b, offset+32*o) }
+		was := load(f(next))
+		VMOVUPS(was, f(inc))
+		VPSLLD(Imm(4), was, was)
+		VPADDD(f(phase), was, was)
+		VMOVUPS(was, f(lead))
+	}
+	TESTQ(U32(1), what)
+	JZ(LabelRef("pitches"))
+	for o := range 4 {
+		f := func(offset int) Mem { return field(b, offset+32*o) }
+		x := broadcast(field(b, toInc))
+		VMULPS(f(hertz), x, x)
+		zero := YMM()
+		VXORPS(zero, zero, zero)
+		VMAXPS(zero, x, x)
+		VMINPS(number(0.49*(1<<32)), x, x)
+		VCVTTPS2DQ(x, x)
+		VMOVUPS(x, f(next))
+		VCVTDQ2PS(x, x)
+		s := YMM()
+		VMULPS(f(slope), x, s)
+		VADDPS(f(base), s, s)
+		VMOVUPS(s, f(size))
+		one := load(number(1))
+		VMAXPS(one, x, x)
+		VDIVPS(x, one, x)
+		VMOVUPS(x, f(inv))
+	}
+	Label("pitches")
+	TESTQ(U32(4), what)
+	JZ(LabelRef("gains"))
+	for o := range 4 {
+		f := func(offset int) Mem { return field(b, offset+32*o) }
+		approach(f(gain), f(dgain), f(ggain), load(f(want)))
+	}
+	Label("gains")
+	TESTQ(U32(2), what)
+	JZ(LabelRef("filters"))
 	for h := range 2 {
 		f := func(offset int) Mem { return field(b, offset+32*h) }
-		for o := range 2 {
-			was := load(f(next + o*row))
-			VMOVUPS(was, f(inc+o*row))
-			VPSLLD(Imm(4), was, was)
-			VPADDD(f(phase+o*row), was, was)
-			VMOVUPS(was, f(lead+o*row))
-			x := broadcast(field(b, toInc))
-			VMULPS(f(hertz+o*row), x, x)
-			zero := YMM()
-			VXORPS(zero, zero, zero)
-			VMAXPS(zero, x, x)
-			VMINPS(number(0.49*(1<<32)), x, x)
-			VCVTTPS2DQ(x, x)
-			VMOVUPS(x, f(next+o*row))
-			VCVTDQ2PS(x, x)
-			s := YMM()
-			VMULPS(f(slope+o*row), x, s)
-			VADDPS(f(base+o*row), s, s)
-			VMOVUPS(s, f(size+o*row))
-			one := load(number(1))
-			VMAXPS(one, x, x)
-			VDIVPS(x, one, x)
-			VMOVUPS(x, f(inv+o*row))
-
-			approach(f(gain+o*row), f(dgain+o*row), f(ggain+o*row), load(f(want+o*row)))
-		}
 		x := broadcast(field(b, toPhase))
 		VMULPS(f(cutoff), x, x)
 		VMAXPS(broadcast(field(b, lowest)), x, x)
@@ -210,7 +253,11 @@ func prepare() {
 		VMULPS(n, n, n)
 		VMULPS(r, n, n)
 		approach(f(coef+2*row), f(dcoef+2*row), f(gcoef+2*row), n)
-
+	}
+	Label("filters")
+	ended := GP32()
+	for h := range 2 {
+		f := func(offset int) Mem { return field(b, offset+32*h) }
 		for _, state := range []int{band, low} {
 			x := load(f(state))
 			size, m := YMM(), YMM()
@@ -228,16 +275,16 @@ func prepare() {
 		VANDPS(m, q, m)
 		VANDNPS(l, m, l)
 		VMOVUPS(l, f(level))
+		if h == 0 {
+			VMOVMSKPS(m, ended)
+			continue
+		}
 		bits := GP32()
 		VMOVMSKPS(m, bits)
-		if h == 1 {
-			SHLL(Imm(8), bits)
-		}
+		SHLL(Imm(8), bits)
 		ORL(bits, ended)
 	}
-	VZEROUPPER()
-	Store(ended, ReturnIndex(0))
-	RET()
+	return ended
 }
 
 // approach makes the goal of the last period the value of now, and goes to a
@@ -251,25 +298,16 @@ func approach(now, change, goal Mem, x VecVirtual) {
 	VMOVUPS(r, change)
 }
 
-// residuals adds those of one oscillator of all lanes.
-func residuals() {
-	TEXT("residualsAVX2", NOSPLIT, "func(b, table *float32, oscillator int, offset uint32, sign float32)")
-	Pragma("noescape")
-	Doc("residualsAVX2 is residuals for one oscillator of every lane; offset is added to its phase.")
-	b := Load(Param("b"), GP64())
-	table := Load(Param("table"), GP64())
-	o := Load(Param("oscillator"), GP64())
-	SHLQ(Imm(6), o)
-	ADDQ(b, o) // fields that are pairs
-	offset := Load(Param("offset"), GP32())
-	sign := Load(Param("sign"), XMM())
-	moved := YMM()
-	VMOVD(offset, moved.AsX())
-	VPBROADCASTD(moved.AsX(), moved)
+// residuals adds those of both oscillators of all lanes: wherever a phase,
+// moved by an offset, comes round.
+func residuals(b, table Register, offset uint32, negative bool, label string) {
 	mask := GP32()
-	for h := range 2 {
-		s, i, sum := YMM(), load(field(o, next+32*h)), YMM()
-		VPADDD(field(o, lead+32*h), moved, s)
+	for h := range 4 {
+		f := func(offset int) Mem { return field(b, offset+32*h) }
+		s, i, sum := load(f(lead)), load(f(next)), YMM()
+		if offset != 0 {
+			VPADDD(word(offset), s, s)
+		}
 		VPSLLD(Imm(4), i, sum)
 		VPADDD(s, sum, sum)
 		VPCMPGTD(sum, s, s)
@@ -281,47 +319,51 @@ func residuals() {
 		}
 		more := GP32()
 		VMOVMSKPS(s, more)
-		SHLL(Imm(8), more)
+		SHLL(U8(8*h), more)
 		ORL(more, mask)
 	}
-	rows := GP64()
-	MOVLQSX(field(b, at), rows)
-	LEAQ(Mem{Base: b, Index: rows, Scale: 4, Disp: ring - 4}, rows)
-	second32 := GP64()
-	MOVQ(Imm(1<<32), second32)
+	start := GP32()
+	MOVL(field(b, at), start)
+	DECL(start)
+	cycle := GP64()
+	MOVQ(U64(1<<32), cycle)
 
-	Label("lane")
+	Label(label + "Lane")
 	TESTL(mask, mask)
-	JZ(LabelRef("done"))
-	lane := GP64()
+	JZ(LabelRef(label + "Done"))
+	lane := GP64() // of the first oscillator, or of the second plus 16
 	BSFL(mask, lane.As32())
 	less := GP32()
 	LEAL(Mem{Base: mask.As64(), Disp: -1}, less)
 	ANDL(less, mask)
+	of := func(offset int) Mem { return Mem{Base: b, Index: lane, Scale: 4, Disp: offset} }
 	i, way := GP64(), GP64()
-	MOVL(Mem{Base: o, Index: lane, Scale: 4, Disp: next}, i.As32())
-	MOVL(Mem{Base: o, Index: lane, Scale: 4, Disp: lead}, way.As32())
-	ADDL(offset, way.As32())
-	XORL(U32(1<<31), way.As32())
+	MOVL(of(next), i.As32())
+	MOVL(of(lead), way.As32())
+	if offset^1<<31 != 0 {
+		XORL(U32(offset^1<<31), way.As32())
+	}
 	NEGQ(way)
-	ADDQ(second32, way)
-	height := XMM()
-	VMULSS(Mem{Base: o, Index: lane, Scale: 4, Disp: size}, sign, height)
-	inverse := XMM()
-	VMOVSS(Mem{Base: o, Index: lane, Scale: 4, Disp: inv}, inverse)
-	slots := GP64()
-	IMUL3Q(U32(ringRow), lane, slots)
-	ADDQ(rows, slots)
+	ADDQ(cycle, way)
+	height, inverse := XMM(), XMM()
+	VMOVSS(of(size), height)
+	if negative {
+		VXORPS(word(1<<31), height, height)
+	}
+	VMOVSS(of(inv), inverse)
+	slots := lane
+	ANDL(Imm(15), slots.As32())
+	IMUL3Q(U32(ringRow), slots, slots)
+	LEAQ(Mem{Base: b, Index: slots, Scale: 1, Disp: ring}, slots)
 	steps := GP64()
 	MOVQ(i, steps)
 	SHLQ(Imm(4), steps)
 
-	Label("event")
+	Label(label + "Event")
 	LEAQ(Mem{Base: way, Index: i, Scale: 1, Disp: -1}, RAX)
 	XORL(EDX, EDX)
 	DIVQ(i)
-	k, since := GP64(), GP64()
-	MOVQ(RAX, k)
+	since := GP64()
 	MOVQ(RAX, since)
 	IMULQ(i, since)
 	SUBQ(way, since)
@@ -346,31 +388,27 @@ func residuals() {
 	SHLL(Imm(7), r)
 	p := GP64()
 	LEAQ(Mem{Base: table, Index: r.As64(), Scale: 1}, p)
-	to := GP64()
-	LEAQ(Mem{Base: slots, Index: k, Scale: 4}, to)
 	for j := range 4 {
 		u, v := YMM(), YMM()
 		VMULPS(field(p, 32*j), first, u)
 		VMULPS(field(p, tableRow+32*j), second, v)
 		VADDPS(v, u, u)
-		VADDPS(field(to, 32*j), u, u)
-		VMOVUPS(u, field(to, 32*j))
+		to := GP64()
+		LEAL(Mem{Base: RAX, Index: start.As64(), Scale: 1, Disp: 8 * j}, to.As32())
+		ANDL(Imm(63), to.As32())
+		place := Mem{Base: slots, Index: to, Scale: 4}
+		VADDPS(place, u, u)
+		VMOVUPS(u, place)
 	}
-	ADDQ(second32, way)
+	ADDQ(cycle, way)
 	CMPQ(steps, way)
-	JGE(LabelRef("event"))
-	JMP(LabelRef("lane"))
-	Label("done")
-	VZEROUPPER()
-	RET()
+	JGE(LabelRef(label + "Event"))
+	JMP(LabelRef(label + "Lane"))
+	Label(label + "Done")
 }
 
 // transpose takes the period's residuals out of the ring.
-func transpose() {
-	TEXT("transposeAVX2", NOSPLIT, "func(b *float32)")
-	Pragma("noescape")
-	Doc("transposeAVX2 is bank.transpose.")
-	b := Load(Param("b"), GP64())
+func transpose(b Register) {
 	p := GP64()
 	MOVLQSX(field(b, at), p)
 	LEAQ(Mem{Base: b, Index: p, Scale: 4, Disp: ring}, p)
@@ -405,17 +443,20 @@ func transpose() {
 		VMOVUPS(zero, field(p, l*ringRow))
 		VMOVUPS(zero, field(p, l*ringRow+32))
 	}
-	VZEROUPPER()
-	RET()
 }
 
 // run renders frames. With AVX-512 all lanes go at once and all state fits the
 // registers; with AVX2 one half goes after the other, and what does not change
 // stays in memory.
-func run(shape string, wide bool) {
-	name, doc := "run"+shape+"AVX2", "AVX2"
+func run(shape string, wide, rest bool) {
+	name, doc := "run"+shape, ""
+	if rest {
+		name, doc = "rest"+shape, ", for voices whose filters and gains rest"
+	}
 	if wide {
-		name, doc = "run"+shape+"AVX512", "AVX-512"
+		name, doc = name+"AVX512", "AVX-512"+doc
+	} else {
+		name, doc = name+"AVX2", "AVX2"+doc
 	}
 	TEXT(name, NOSPLIT, "func(b, s, extra *float32, from, n int, mask uint32)")
 	Pragma("noescape")
@@ -428,7 +469,7 @@ func run(shape string, wide bool) {
 	LEAQ(Mem{Base: b, Index: waves, Scale: 1, Disp: wave}, waves)
 	n := Load(Param("n"), GP64())
 	if wide {
-		loop(shape, wide, "frame", b, sum, extra, waves, n, 0)
+		loop(shape, wide, rest, "frame", b, sum, extra, waves, n, 0)
 		VZEROUPPER()
 		RET()
 		return
@@ -442,14 +483,14 @@ func run(shape string, wide bool) {
 		MOVQ(extra, e)
 		MOVQ(waves, w)
 		MOVQ(n, c)
-		loop(shape, wide, []string{"frame0", "frame1"}[h], b, s, e, w, c, 32*h)
+		loop(shape, wide, rest, []string{"frame0", "frame1"}[h], b, s, e, w, c, 32*h)
 		Label(end)
 	}
 	VZEROUPPER()
 	RET()
 }
 
-func loop(shape string, wide bool, label string, b, sum, extra, waves, n Register, lanes int) {
+func loop(shape string, wide, rest bool, label string, b, sum, extra, waves, n Register, lanes int) {
 	vector := func() VecVirtual {
 		if wide {
 			return ZMM()
@@ -473,12 +514,21 @@ func loop(shape string, wide bool, label string, b, sum, extra, waves, n Registe
 	i := [2]Op{steady(inc), steady(inc + row)}
 	s := [2]Op{steady(scale), steady(scale + row)}
 	k := [3]VecVirtual{get(coef), get(coef + row), get(coef + 2*row)}
-	dk := [3]Op{steady(dcoef), steady(dcoef + row), steady(dcoef + 2*row)}
+	var dk [3]Op
+	if !rest {
+		dk = [3]Op{steady(dcoef), steady(dcoef + row), steady(dcoef + 2*row)}
+	}
 	vband, vlow := get(band), get(low)
 	vlevel, vto, vshare := get(level), get(to), get(share)
-	vtop, vthen, vthenWith := steady(top), steady(then), steady(thenWith)
+	var vtop, vthen, vthenWith Op
+	if !rest {
+		vtop, vthen, vthenWith = steady(top), steady(then), steady(thenWith)
+	}
 	g := [2]VecVirtual{get(gain), get(gain + row)}
-	dg := [2]Op{steady(dgain), steady(dgain + row)}
+	var dg [2]Op
+	if !rest {
+		dg = [2]Op{steady(dgain), steady(dgain + row)}
+	}
 
 	Label(label)
 	var x VecVirtual
@@ -493,8 +543,10 @@ func loop(shape string, wide bool, label string, b, sum, extra, waves, n Registe
 		}
 	}
 	VADDPS(field(waves, lanes), x, x)
-	for j := range k {
-		VADDPS(dk[j], k[j], k[j])
+	if !rest {
+		for j := range k {
+			VADDPS(dk[j], k[j], k[j])
+		}
 	}
 	// x becomes t.
 	VSUBPS(vlow, x, x)
@@ -513,13 +565,15 @@ func loop(shape string, wide bool, label string, b, sum, extra, waves, n Registe
 	VSUBPS(vlevel, vto, e)
 	VMULPS(vshare, e, e)
 	VADDPS(e, vlevel, vlevel)
-	if wide {
+	switch {
+	case rest:
+	case wide:
 		m := K()
 		VCMPPS(Imm(greaterEqual), vtop, vlevel, m)
 		VMINPS(vtop, vlevel, vlevel)
 		VMOVAPS(vthen, m, vto)
 		VMOVAPS(vthenWith, m, vshare)
-	} else {
+	default:
 		m := vector()
 		VCMPPS(Imm(greaterEqual), vtop, vlevel, m)
 		VMINPS(vtop, vlevel, vlevel)
@@ -527,42 +581,81 @@ func loop(shape string, wide bool, label string, b, sum, extra, waves, n Registe
 		VBLENDVPS(m, vthenWith, vshare, vshare)
 	}
 	VMULPS(vlevel, x, x)
-	VADDPS(field(extra, lanes), x, x)
+	if !rest {
+		VADDPS(field(extra, lanes), x, x)
+	}
 	for side := range g {
-		VADDPS(dg[side], g[side], g[side])
+		if !rest {
+			VADDPS(dg[side], g[side], g[side])
+		}
 		y := vector()
 		VMULPS(g[side], x, y)
-		place := field(sum, side*sumRight)
-		if !wide {
-			VADDPS(place, y, y)
-			VMOVUPS(y, place)
-			continue
-		}
-		upper := YMM()
-		VEXTRACTF32X8(Imm(1), y, upper)
-		VADDPS(place, y.AsY(), y.AsY())
-		VADDPS(upper, y.AsY(), y.AsY())
-		VMOVUPS(y.AsY(), place)
+		place := field(sum, side*sumRight+lanes)
+		VADDPS(place, y, y)
+		VMOVUPS(y, place)
 	}
 	ADDQ(Imm(row), waves)
-	ADDQ(Imm(row), extra)
-	ADDQ(Imm(32), sum)
+	if !rest {
+		ADDQ(Imm(row), extra)
+	}
+	ADDQ(Imm(row), sum)
 	DECQ(n)
 	JNZ(LabelRef(label))
 
 	put := func(v VecVirtual, offset int) { VMOVUPS(v, f(offset)) }
 	for o := range p {
 		put(p[o], phase+o*row)
+	}
+	put(vband, band)
+	put(vlow, low)
+	put(vlevel, level)
+	if rest {
+		return
+	}
+	for o := range g {
 		put(g[o], gain+o*row)
 	}
 	for j := range k {
 		put(k[j], coef+j*row)
 	}
-	put(vband, band)
-	put(vlow, low)
-	put(vlevel, level)
 	put(vto, to)
 	put(vshare, share)
+}
+
+// stereo adds up the lanes of a sum, frame by frame, and clears it.
+func stereo() {
+	TEXT("stereoAVX2", NOSPLIT, "func(s, left, right *float32)")
+	Pragma("noescape")
+	Doc("stereoAVX2 is Sum.stereo for a whole period; it writes and does not add.")
+	s := Load(Param("s"), GP64())
+	out := [2]Register{Load(Param("left"), GP64()), Load(Param("right"), GP64())}
+	zero := YMM()
+	VXORPS(zero, zero, zero)
+	for side := range out {
+		for block := range 2 {
+			var x [8]VecVirtual
+			for f := range x {
+				p := side*sumRight + (8*block+f)*row
+				x[f] = load(field(s, p))
+				VADDPS(field(s, p+32), x[f], x[f])
+				VMOVUPS(zero, field(s, p))
+				VMOVUPS(zero, field(s, p+32))
+			}
+			for f := 0; f < 8; f += 2 {
+				VHADDPS(x[f+1], x[f], x[f])
+			}
+			for f := 0; f < 8; f += 4 {
+				VHADDPS(x[f+2], x[f], x[f])
+			}
+			y := YMM()
+			VPERM2F128(Imm(0x20), x[4], x[0], y)
+			VPERM2F128(Imm(0x31), x[4], x[0], x[0])
+			VADDPS(x[0], y, y)
+			VMOVUPS(y, field(out[side], 32*block))
+		}
+	}
+	VZEROUPPER()
+	RET()
 }
 
 // shapeOf makes of phases, plus half a cycle, the naive shape.
