@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/k8s-synth/k8s-synth/dsp"
 )
 
 // ModuleID names one module of a patch as kind/name, such as deployment/web.
@@ -80,6 +82,26 @@ type Cable struct{ From, To JackRef }
 type Patch struct {
 	Modules []Module
 	Cables  []Cable
+	// Tunings are those that its modules may name beside the built-in ones,
+	// of which they take the place where the name is the same. A tuning never
+	// changes, so copies of the patch share them.
+	Tunings map[string]*dsp.Tuning
+}
+
+// Tuning returns the tuning of that name, the patch's own or a built-in one.
+// An error says which there are.
+func (p *Patch) Tuning(name string) (*dsp.Tuning, error) {
+	if t := p.Tunings[name]; t != nil {
+		return t, nil
+	}
+	if t := dsp.BuiltinTuning(name); t != nil {
+		return t, nil
+	}
+	own := ""
+	if len(p.Tunings) > 0 {
+		own = strings.Join(slices.Sorted(maps.Keys(p.Tunings)), ", ") + " of the scene, "
+	}
+	return nil, fmt.Errorf("there is no tuning %q; expected one of %s%s, or N-edo with N up to 128", name, own, strings.Join(dsp.BuiltinTunings(), ", "))
 }
 
 // Module returns the module of that name, or nil.
@@ -94,7 +116,7 @@ func (p *Patch) Module(id ModuleID) *Module {
 
 // Clone returns a deep copy.
 func (p *Patch) Clone() *Patch {
-	c := &Patch{Modules: slices.Clone(p.Modules), Cables: slices.Clone(p.Cables)}
+	c := &Patch{Modules: slices.Clone(p.Modules), Cables: slices.Clone(p.Cables), Tunings: maps.Clone(p.Tunings)}
 	for i := range c.Modules {
 		c.Modules[i].Params = maps.Clone(c.Modules[i].Params)
 		c.Modules[i].Text = maps.Clone(c.Modules[i].Text)
@@ -155,7 +177,11 @@ func (p *Patch) Validate() error {
 			case k < 0:
 				bad(at+".params."+name, "%s has no param %q; expected one of %s", s.Kind, name, strings.Join(paramNames(s), ", "))
 			default:
-				if err := s.Params[k].CheckWord(m.Text[name]); err != nil {
+				err := s.Params[k].CheckWord(m.Text[name])
+				if err == nil && s.Params[k].Tuning {
+					_, err = p.Tuning(m.Text[name])
+				}
+				if err != nil {
 					bad(at+".params."+name, "%w", err)
 				}
 			}

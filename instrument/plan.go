@@ -58,7 +58,8 @@ type node struct {
 	out    []*Signal
 	in     []input
 	io     IO
-	bypass dsp.Ramp // share of what goes past the module, 0…1
+	bypass dsp.Ramp    // share of what goes past the module, 0…1
+	tuning *dsp.Tuning // the compiler's: what proc was tuned to
 
 	// The audio thread's knowledge of where the node stands.
 	generation uint64 // newest plan that it is in
@@ -95,9 +96,10 @@ type Compiler struct {
 	nextHandle uint32
 	nodes      map[ModuleID]*node
 	leaving    map[*node]departure
-	last       map[*node][]*Signal   // what each node's inputs read in the last plan
-	plugged    map[*node]uint64      // which of its inputs had a cable in that
-	loops      map[*Signal]*feedback // of the last plan
+	builtin    map[string]*dsp.Tuning // those that were asked for
+	last       map[*node][]*Signal    // what each node's inputs read in the last plan
+	plugged    map[*node]uint64       // which of its inputs had a cable in that
+	loops      map[*Signal]*feedback  // of the last plan
 }
 
 // departure remembers a node that a plan took out of the patch.
@@ -111,7 +113,7 @@ type departure struct {
 // leave to chance follows from the seed and their names alone.
 func NewCompiler(sampleRate float64, seed uint64) *Compiler {
 	return &Compiler{sampleRate: sampleRate, seed: seed, nodes: map[ModuleID]*node{},
-		leaving: map[*node]departure{}, last: map[*node][]*Signal{}}
+		leaving: map[*node]departure{}, builtin: map[string]*dsp.Tuning{}, last: map[*node][]*Signal{}}
 }
 
 // Handle returns the number by which events name a module, 0 if the module
@@ -302,6 +304,40 @@ func arrange(steps []step, last map[*node][]*Signal) []step {
 		order = append(order, steps[pick])
 	}
 	return order
+}
+
+// Tune hands the modules of the last plan the tunings that their words in the
+// patch name, where those are others than before. Compile does so too; a word
+// that is changed in a patch that is being played needs nothing more. Names
+// that there are no tunings of change nothing; see Patch.Tuning.
+func (c *Compiler) Tune(p *Patch) {
+	for i := range p.Modules {
+		m := &p.Modules[i]
+		n := c.nodes[m.ID]
+		if n == nil {
+			continue
+		}
+		tuned, ok := n.proc.(Tuned)
+		if !ok {
+			continue
+		}
+		for k := range n.spec.Params {
+			if ps := &n.spec.Params[k]; ps.Tuning {
+				word := m.Word(ps.Name)
+				t := p.Tunings[word]
+				if t == nil {
+					if t = c.builtin[word]; t == nil {
+						t, _ = p.Tuning(word)
+						c.builtin[word] = t
+					}
+				}
+				if t != nil && t != n.tuning {
+					n.tuning = t
+					tuned.Tune(t)
+				}
+			}
+		}
+	}
 }
 
 func (c *Compiler) newNode(m *Module) *node {

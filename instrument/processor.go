@@ -25,6 +25,13 @@ type Receiver interface {
 	Receive(e Event)
 }
 
+// Tuned is a Processor whose module has a param that names a tuning.
+type Tuned interface {
+	// Tune gives it the tuning that it is to use from now on. It is called after
+	// Init, at any time, from the thread that compiles patches.
+	Tune(t *dsp.Tuning)
+}
+
 // IO is what a Processor works on during one slice.
 type IO struct {
 	// N is the number of frames, 1 to BlockSize.
