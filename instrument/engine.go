@@ -64,6 +64,7 @@ type Engine struct {
 	fadeFrames int       // of a whole one
 	fade       []float32 // share of what was, by frames to go
 	master     dsp.Ramp
+	masterFlat bool // masterBuf holds the master fade at rest throughout
 	masterBuf  [BlockSize]float32
 	leavingBuf [BlockSize]float32 // the master fade of modules that leave
 	lastN      int                // frames of the slice before
@@ -334,16 +335,27 @@ func (e *Engine) reset(n *node) {
 
 // slice renders n frames in which no event falls and no block ends. Audio thread.
 func (e *Engine) slice(n int, device [][]float32) {
-	for i := range n {
-		e.masterBuf[i] = e.master.Next()
+	if e.master.Moving() {
+		e.masterFlat = false
+		for i := range n {
+			e.masterBuf[i] = e.master.Next()
+		}
+	} else if !e.masterFlat {
+		e.masterFlat = true
+		for i := range e.masterBuf {
+			e.masterBuf[i] = e.master.Value()
+		}
 	}
 	p := e.plan
 	if p == nil {
 		return
 	}
 	e.lastN = n
-	for i := range n {
-		e.leavingBuf[i] = e.masterBuf[i] * e.fade[max(e.fadeLeft-i-1, 0)]
+	if e.fadeLeft > 0 {
+		// Otherwise nothing is leaving.
+		for i := range n {
+			e.leavingBuf[i] = e.masterBuf[i] * e.fade[max(e.fadeLeft-i-1, 0)]
+		}
 	}
 	off := int(e.frame % BlockSize)
 	for _, f := range p.feedback {
@@ -386,13 +398,17 @@ func (e *Engine) slice(n int, device [][]float32) {
 	for i := range p.lamps {
 		l := &p.lamps[i]
 		for c := range l.source.Channels {
-			l.peak = max(l.peak, l.source.Volts[c][n/2], l.source.Volts[c][n-1])
+			b := &l.source.Volts[c]
+			if b[n-1] > l.peak {
+				l.peak = b[n-1]
+			}
+			if b[n/2] > l.peak {
+				l.peak = b[n/2]
+			}
 		}
 	}
 	for c := range min(len(device), len(e.peak)) {
-		for _, v := range device[c] {
-			e.peak[c] = max(e.peak[c], v, -v)
-		}
+		e.peak[c] = max(e.peak[c], dsp.Peak(device[c]))
 	}
 }
 
@@ -417,12 +433,14 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 			e.crossfade(in, n)
 			io.In[j] = in.mix
 		}
-		if in.watch {
+		if in.watch && !in.steady(io.In[j]) {
 			e.watch(nd, j, io.In[j], n)
 		}
 	}
 	for j := range nd.params {
-		nd.params[j].fill(n)
+		if p := &nd.params[j]; !p.flat || p.ramp.Moving() {
+			p.fill(n)
+		}
 	}
 	for _, k := range nd.spec.cv {
 		if io.Patched&(1<<k.input) == 0 && io.In[k.input].Volts[0][0] == 0 {
@@ -538,6 +556,11 @@ func (e *Engine) crossfade(in *input, n int) {
 	}
 }
 
+// steady tells whether a watched gate is known to stay as it is. Audio thread.
+func (in *input) steady(s *Signal) bool {
+	return s.Held&1 != 0 && (in.high && s.Volts[0][0] >= dsp.SchmittLow || !in.high && s.Volts[0][0] <= dsp.SchmittHigh)
+}
+
 // watch reports the edges of a gate that means something to the cluster.
 // Audio thread.
 func (e *Engine) watch(nd *node, j int, s *Signal, n int) {
@@ -563,11 +586,19 @@ func (e *Engine) watch(nd *node, j int, s *Signal, n int) {
 // finite tells whether all of b are numbers: the difference of a number to
 // itself is 0, that of an infinity or a NaN is not. Audio thread.
 func finite(b []float32) bool {
-	var s float32
+	// Four sums, so that none waits for the last.
+	var s, t, u, w float32
+	for len(b) >= 4 {
+		s += b[0] - b[0]
+		t += b[1] - b[1]
+		u += b[2] - b[2]
+		w += b[3] - b[3]
+		b = b[4:]
+	}
 	for _, v := range b {
 		s += v - v
 	}
-	return s == 0
+	return s+t+u+w == 0
 }
 
 // report queues an event for the control side, if there is room. Audio thread.
