@@ -9,9 +9,11 @@ type Counters struct {
 	// Waiting are events on their way to the engine that found no room yet,
 	// Backlog the most that may wait before triggers are left out.
 	Waiting, Backlog int
+	// Dropped are events that were left out because the backlog was full.
+	Dropped uint64
 }
 
 // Counters returns the figures of the control side.
 func (r *Rack) Counters() Counters {
-	return Counters{Thinned: r.board.cloud.thinned, Waiting: len(r.backlog), Backlog: backlogSize}
+	return Counters{Thinned: r.board.cloud.thinned, Waiting: len(r.backlog), Backlog: backlogSize, Dropped: r.leftOut}
 }

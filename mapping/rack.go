@@ -85,6 +85,7 @@ type Rack struct {
 	settings  settings
 	mode      Mode
 	backlog   []instrument.Event
+	leftOut   uint64 // events that the backlog was thinned by
 	meters    instrument.Meters
 	// Topology is the last one that was asked for; dirty tells that something
 	// happened since that may have changed it.
@@ -503,6 +504,7 @@ func (r *Rack) thin() {
 		kept--
 		r.backlog[kept] = e
 	}
+	r.leftOut += uint64(kept)
 	r.backlog = slices.Delete(r.backlog, 0, kept)
 }
 

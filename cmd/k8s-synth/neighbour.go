@@ -42,6 +42,7 @@ type neighbour struct {
 	settings settingList
 	pid      int
 	starts   int
+	refused  uint64 // actions that found no room
 	wake     chan struct{}
 }
 
@@ -316,6 +317,8 @@ func (n *neighbour) act(a mapping.Action) bool {
 	ok := len(n.actions) < queuedActions
 	if ok {
 		n.actions = append(n.actions, a)
+	} else {
+		n.refused++
 	}
 	n.mu.Unlock()
 	n.nudge()
@@ -340,12 +343,15 @@ type neighbourStatus struct {
 	PID    int    `json:"pid"` // 0 while it does not run
 	Starts int    `json:"starts"`
 	RSS    int64  `json:"rssBytes,omitempty"`
+	// Waiting are actions that wait for it, Dropped those that found no room.
+	Waiting int    `json:"waitingActions"`
+	Dropped uint64 `json:"droppedActions"`
 }
 
 func (n *neighbour) status() neighbourStatus {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return neighbourStatus{Name: n.name, PID: n.pid, Starts: n.starts, RSS: residentBytes(n.pid)}
+	return neighbourStatus{Name: n.name, PID: n.pid, Starts: n.starts, RSS: residentBytes(n.pid), Waiting: len(n.actions), Dropped: n.refused}
 }
 
 // forwardCommand makes "k8s-synth NAME …" run another program of this build

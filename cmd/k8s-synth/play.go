@@ -32,6 +32,7 @@ type playOptions struct {
 	record     string
 	take       string
 	osc        string
+	metrics    string
 	oscTo      []netip.AddrPort
 	stateDir   string
 	ephemeral  bool
@@ -113,6 +114,7 @@ Every param and jack has an OSC address:
 	f.StringVar(&o.record, "record", "", "write what is heard to a WAV file")
 	f.StringVar(&o.take, "take", "", "write what the cluster says to a take, which render can play")
 	f.StringVar(&o.osc, "osc", "127.0.0.1:9000", "address on which OSC is taken, or off for none")
+	f.StringVar(&o.metrics, "metrics", defaultMetrics, "address on which metrics are served at /metrics in Prometheus' form, or off for none")
 	f.StringSliceVar(&oscTo, "osc-to", nil, "addresses that are always told of every change and of what rules say, such as 127.0.0.1:9001")
 	f.StringVar(&o.stateDir, "state-dir", "", "directory of all state (default $XDG_STATE_HOME/k8s-synth)")
 	f.BoolVar(&o.ephemeral, "ephemeral", false, "throw the cluster away at the end")
@@ -175,6 +177,9 @@ type player struct {
 	cluster *neighbour
 	take    *takeFile
 	status  *statusServer
+	metrics *metricsServer
+	clocks  *mapping.Estimators // of the sources of events
+	counted counters
 
 	began       time.Time
 	firstSound  time.Duration
@@ -320,7 +325,9 @@ func play(ctx context.Context, o playOptions) (err error) {
 	if err := p.device.Start(); err != nil {
 		return fmt.Errorf("audio device: %w", err)
 	}
+	p.clocks = mapping.NewEstimators(float64(o.device.Rate))
 	p.rack.Fade(true)
+	p.serveMetrics(devices)
 
 	neighbours, endNeighbours := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -492,6 +499,7 @@ func (p *player) tell(address string, args []any) {
 	select {
 	case p.sayings <- s:
 	default:
+		p.counted.sayings++
 		p.problem(mapping.Problem{Where: "osc of a rule", Text: "more messages wait than can be sent; some were dropped"})
 	}
 }
@@ -531,6 +539,7 @@ func (p *player) turn(t turn) error {
 	case p.turns <- t:
 		return nil
 	default:
+		p.counted.turns.Add(1)
 		return errBusy
 	}
 }
@@ -575,6 +584,28 @@ func (p *player) present(t time.Time) int64 {
 	return max(int64(p.device.FrameAt(t)+p.scene.Latency*float64(p.o.device.Rate)), 1)
 }
 
+// sourceOf names the process that told of a transition, which stamped it by
+// its own clock.
+func sourceOf(t mapping.Transition) string {
+	if t.Object.Kind == mapping.KindCluster {
+		return "cluster"
+	}
+	return "kube"
+}
+
+// happened is the frame at which what a source stamped with a time is to be
+// heard: a constant latency after it, by a clock that runs evenly.
+func (p *player) happened(source string, stamp time.Time) int64 {
+	now := p.device.Now()
+	rate := float64(p.o.device.Rate)
+	at := p.clocks.Of(source).Frame(stamp, now)
+	// What a source says of another second is heard when it comes.
+	if d := now - at; d < -rate || d > rate {
+		at = now
+	}
+	return max(int64(math.Round(at+p.scene.Latency*rate)), 1)
+}
+
 // controlPeriod is how often the control goroutine looks after the engine.
 const controlPeriod = 5 * time.Millisecond
 
@@ -593,7 +624,8 @@ func (p *player) loop(ctx context.Context) {
 			if p.take != nil {
 				p.take.transition(t)
 			}
-			frame := p.present(t.Time)
+			frame := p.happened(sourceOf(t), t.Time)
+			p.counted.transition(t)
 			p.rack.Apply(t, frame)
 			p.rules.apply(t, frame)
 			if t.Object.Kind == mapping.KindPod && t.Field == mapping.FieldExists && t.New == "" {
@@ -627,7 +659,7 @@ func (p *player) apply(t turn) {
 		p.log.Warn("panic", "by", t.source)
 		return
 	}
-	if err := p.rack.Set(t.address, t.value, t.word, t.source, p.present(t.at)); err != nil {
+	if err := p.rack.Set(t.address, t.value, t.word, t.source, p.happened("osc", t.at)); err != nil {
 		p.log.Warn("osc", "err", err, "from", t.source)
 		if p.osc != nil {
 			p.osc.refused(t, err)

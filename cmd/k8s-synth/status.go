@@ -1,17 +1,22 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/metrics"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -20,6 +25,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/hardware"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/osc"
 )
 
 // playStatus is what the running instrument tells of itself.
@@ -38,7 +44,16 @@ type playStatus struct {
 	Cluster    mapping.ClusterState `json:"cluster"`
 	Audio      hardware.Stats       `json:"audio"`
 	Engine     engineStatus         `json:"engine"`
-	Neighbours []neighbourStatus    `json:"neighbours"`
+	// Transitions counts what was received of the cluster, by kind of object.
+	Transitions map[string]uint64 `json:"transitions"`
+	// Thinned counts events that a storm swallowed.
+	Thinned    uint64            `json:"thinnedEvents"`
+	Queues     []queueStatus     `json:"queues"`
+	OSCStats   osc.Stats         `json:"oscStats"`
+	Clocks     []clockStatus     `json:"clocks"`
+	Heap       uint64            `json:"heapBytes"` // of Go, in use
+	Metrics    string            `json:"metrics,omitempty"`
+	Neighbours []neighbourStatus `json:"neighbours"`
 }
 
 // engineStatus are the engine's counters.
@@ -49,6 +64,75 @@ type engineStatus struct {
 	Overflow uint64 `json:"earlyEvents"`
 	Dropped  uint64 `json:"droppedEvents"`
 	Scrubbed uint64 `json:"scrubbedSlices"`
+}
+
+// queueStatus is a bounded queue. What finds no room in one is dropped and
+// counted, or waits elsewhere.
+type queueStatus struct {
+	Name     string `json:"name"`
+	Waiting  int    `json:"waiting"`
+	Capacity int    `json:"capacity"`
+	Dropped  uint64 `json:"dropped"`
+}
+
+// clockStatus is what is known of the clock of a source of events.
+type clockStatus struct {
+	Source string  `json:"source"`
+	Drift  float64 `json:"drift"`         // ratio
+	Jitter float64 `json:"jitterSeconds"` // mean delay behind the earliest
+	Resets uint64  `json:"resets"`
+}
+
+// counters are what the player counts of what came in. All but turns belong
+// to the control goroutine.
+type counters struct {
+	transitions map[string]uint64
+	sayings     uint64
+	turns       atomic.Uint64
+}
+
+// countedKinds are kinds of objects that are counted by name; others are one.
+var countedKinds = []string{mapping.KindPod, mapping.KindDeployment, mapping.KindNode, mapping.KindService, mapping.KindIngress, mapping.KindHPA,
+	mapping.KindCronJob, mapping.KindJob, mapping.KindNamespace, mapping.KindComposition, mapping.KindEtcd, mapping.KindAPIServer, mapping.KindCluster}
+
+func (c *counters) transition(t mapping.Transition) {
+	if c.transitions == nil {
+		c.transitions = map[string]uint64{}
+	}
+	kind := t.Object.Kind
+	if !slices.Contains(countedKinds, kind) {
+		kind = "other"
+	}
+	c.transitions[kind]++
+}
+
+// queues tells of every bounded queue between a hand, a cluster and the engine.
+func (p *player) queues(o osc.Stats, c mapping.Counters) []queueStatus {
+	e := p.rack.Engine
+	q := []queueStatus{
+		{"stream", len(p.transitions), cap(p.transitions), 0},
+		{"turns", len(p.turns), cap(p.turns), p.counted.turns.Load()},
+		{"sayings", len(p.sayings), cap(p.sayings), p.counted.sayings},
+		{"engine_inbox", e.Inbox.Len(), e.Inbox.Cap(), 0}, // what finds no room goes to the backlog
+		{"engine_backlog", c.Waiting, c.Backlog, c.Dropped},
+		{"engine_outbox", e.Outbox.Len(), e.Outbox.Cap(), e.Outbox.Dropped()},
+		{"osc", o.Scheduled, osc.DefaultMaxScheduled, o.Dropped},
+	}
+	for _, n := range []*neighbour{p.cluster, p.kube} {
+		if n != nil {
+			s := n.status()
+			q = append(q, queueStatus{"actions_" + s.Name, s.Waiting, queuedActions, s.Dropped})
+		}
+	}
+	return q
+}
+
+// dropped is what found no room in any queue.
+func (s *playStatus) dropped() (n uint64) {
+	for _, q := range s.Queues {
+		n += q.Dropped
+	}
+	return n
 }
 
 // gather reads the status on the control goroutine.
@@ -71,8 +155,17 @@ func (p *player) gather() playStatus {
 			break
 		}
 	}
+	c := p.rack.Counters()
 	if p.osc != nil {
-		s.OSC = p.osc.Addr().String()
+		s.OSC, s.OSCStats = p.osc.Addr().String(), p.osc.Stats()
+	}
+	if p.metrics != nil {
+		s.Metrics = "http://" + p.metrics.addr.String() + "/metrics"
+	}
+	s.Queues, s.Thinned, s.Transitions, s.Heap = p.queues(s.OSCStats, c), c.Thinned, maps.Clone(p.counted.transitions), heapBytes()
+	for _, name := range p.clocks.Sources() {
+		k := p.clocks.Of(name).Stats()
+		s.Clocks = append(s.Clocks, clockStatus{name, k.Drift, k.Jitter, k.Resets})
 	}
 	for _, n := range []*neighbour{p.cluster, p.kube} {
 		if n != nil {
@@ -97,8 +190,12 @@ func (s *playStatus) line() string {
 	if s.Audio.Lost {
 		sound = "device lost"
 	}
-	return fmt.Sprintf("%s · %g BPM · pods %d/%d · %s · revision %d · %s · underruns %d · render %.1f %% · CPU %.0f %%",
-		s.Scene, s.Tempo, s.Cluster.Ready, s.Cluster.Desired, cluster, s.Cluster.Revision, sound, s.Audio.Underruns, 100*s.Audio.Load, 100*s.CPULoad)
+	if s.Audio.Priority == 0 {
+		sound += ", not real-time"
+	}
+	return fmt.Sprintf("%s · %g BPM · pods %d/%d · %s · revision %d · %s · render %.1f %% · CPU %.0f %% · underruns %d · late %d · dropped %d",
+		s.Scene, s.Tempo, s.Cluster.Ready, s.Cluster.Desired, cluster, s.Cluster.Revision, sound, 100*s.Audio.Load, 100*s.CPULoad,
+		s.Audio.Underruns, s.Engine.Late, s.dropped())
 }
 
 // quietPeriod is how often the status is logged where there is no terminal.
@@ -121,7 +218,8 @@ func (p *player) showStatus() {
 	p.told, p.toldAt = key, now
 	s := p.gather()
 	p.log.Info("status", "tempo", s.Tempo, "ready", s.Cluster.Ready, "desired", s.Cluster.Desired, "synced", s.Cluster.Synced,
-		"boot", s.Cluster.Boot, "underruns", s.Audio.Underruns, "render", fmt.Sprintf("%.1f%%", 100*s.Audio.Load), "cpu", fmt.Sprintf("%.0f%%", 100*s.CPULoad))
+		"boot", s.Cluster.Boot, "render", fmt.Sprintf("%.1f%%", 100*s.Audio.Load), "cpu", fmt.Sprintf("%.0f%%", 100*s.CPULoad),
+		"underruns", s.Audio.Underruns, "late", s.Engine.Late, "dropped", s.dropped())
 }
 
 // statusServer answers on a local socket that only the user can open.
@@ -247,14 +345,48 @@ func (s *playStatus) print(w io.Writer) {
 	row("cluster", "%s, pods %d of %d ready, %d nodes, revision %d", state, s.Cluster.Ready, s.Cluster.Desired, s.Cluster.Nodes, s.Cluster.Revision)
 	row("latency", "commit %.1f ms, knob to cluster %.0f ms", 1000*s.Cluster.CommitLatency, 1000*s.Cluster.ReconcileLatency)
 	row("sound", "%s, %s, %d Hz, period %d, latency %.1f ms", s.Audio.Backend, s.Audio.Device, s.Audio.Rate, s.Audio.Period, 1000*float64(s.Audio.Latency)/float64(max(s.Audio.Rate, 1)))
-	row("render", "%.1f %% (peak %.1f %%), underruns %d, late events %d, dropped %d", 100*s.Audio.Load, 100*s.Audio.LoadPeak, s.Audio.Underruns, s.Engine.Late, s.Engine.Dropped)
+	row("render", "%.1f %% (peak %.1f %%), underruns %d, late callbacks %d", 100*s.Audio.Load, 100*s.Audio.LoadPeak, s.Audio.Underruns, s.Audio.LateCallbacks)
+	row("events", "late %d, dropped %d%s, thinned by storms %d", s.Engine.Late, s.dropped(), s.whereDropped(), s.Thinned)
+	if s.Audio.Priority > 0 {
+		row("real time", "priority %d, the device %d, other threads %d, memory %s", s.Audio.Priority, s.Audio.DevicePriority, s.Audio.OtherPriority, s.Audio.Memory)
+	} else {
+		row("real time", "%s", s.Audio.PriorityNote)
+	}
+	for _, k := range s.Clocks {
+		row("clock of "+k.Source, "drift %+.0f ppm, jitter %.1f ms, learnt anew %d times", 1e6*k.Drift, 1000*k.Jitter, k.Resets)
+	}
 	row("osc", "%s", s.OSC)
+	row("metrics", "%s", cmp.Or(s.Metrics, "off"))
 	row("kubeconfig", "%s", s.Kubeconfig)
-	row("memory", "%s, CPU %.0f %%", megabytes(s.RSS), 100*s.CPULoad)
+	row("memory", "%s, of it heap %s, CPU %.0f %%", megabytes(s.RSS), megabytes(int64(s.Heap)), 100*s.CPULoad)
 	for _, n := range s.Neighbours {
 		row(n.Name, "process %d, started %d times, %s", n.PID, n.Starts, megabytes(n.RSS))
 	}
 	t.Flush()
+}
+
+// whereDropped names the queues that had no room.
+func (s *playStatus) whereDropped() string {
+	var names []string
+	for _, q := range s.Queues {
+		if q.Dropped > 0 {
+			names = append(names, fmt.Sprintf("%s %d", q.Name, q.Dropped))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(names, ", ") + ")"
+}
+
+// heapBytes is the memory in use by Go's heap. It does not stop the world.
+func heapBytes() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 {
+		return 0
+	}
+	return sample[0].Value.Uint64()
 }
 
 func megabytes(b int64) string {

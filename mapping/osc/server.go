@@ -23,8 +23,8 @@ const (
 	// defaultReadBuffer is what the kernel is asked to hold between two reads:
 	// some 5000 small datagrams. It may grant less (net.core.rmem_max).
 	defaultReadBuffer = 4 << 20
-	// defaultMaxScheduled bounds the messages that wait for their time.
-	defaultMaxScheduled = 4096
+	// DefaultMaxScheduled bounds the messages that wait for their time.
+	DefaultMaxScheduled = 4096
 	// maxScheduledBytes bounds the memory that they take.
 	maxScheduledBytes = 8 << 20
 	// defaultMaxAhead is how far in the future a time tag may lie. Further
@@ -137,7 +137,7 @@ func Listen(cfg ServerConfig) (*Server, error) {
 		cfg.ReadBuffer = defaultReadBuffer
 	}
 	if cfg.MaxScheduled <= 0 {
-		cfg.MaxScheduled = defaultMaxScheduled
+		cfg.MaxScheduled = DefaultMaxScheduled
 	}
 	if cfg.MaxAhead <= 0 {
 		cfg.MaxAhead = defaultMaxAhead
