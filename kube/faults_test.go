@@ -300,7 +300,7 @@ func TestObserverWhosePermissionsAreRevoked(t *testing.T) {
 		f.set("nodes", aNode("stage-1"))
 		f.set("services", aService("web", 0))
 	})
-	_, r := observe(t, Options{Source: Source{Kubeconfig: f.kubeconfig(t)}, ListenOnly: true, Metrics: -1}, impatient)
+	obs, r := observe(t, Options{Source: Source{Kubeconfig: f.kubeconfig(t)}, ListenOnly: true, Metrics: -1}, impatient)
 	eventually(t, "the sync", func() bool { return r.lastOf("apiserver", mapping.FieldSynced) == "true" })
 	for round := range 2 {
 		f.change(func() { f.refuse["pods"], f.refuse["services"] = true, true; f.end(false) })
@@ -321,6 +321,11 @@ func TestObserverWhosePermissionsAreRevoked(t *testing.T) {
 		}
 		f.change(func() { clear(f.refuse) })
 		eventually(t, "what is allowed again", func() bool { return r.lastOf("a", mapping.FieldPhase) == fmt.Sprint("Running", round) })
+		eventually(t, "that all is allowed again", func() bool {
+			obs.mu.Lock()
+			defer obs.mu.Unlock()
+			return len(obs.refused) == 0
+		})
 	}
 	if got := r.lastOf("a", mapping.FieldExists); got != "true" {
 		t.Error("a pod that may not be read is told to be gone")
