@@ -9,8 +9,7 @@ import (
 )
 
 const (
-	// clickLimit is how loud a click may be, in decibels of the sound that it
-	// is in.
+	// clickLimit is how loud a click may be, in decibels of full scale.
 	clickLimit = -60
 	// clickCorner is above all that the tones of these tests hold.
 	clickCorner = 4000
@@ -117,8 +116,8 @@ func carried(t testing.TB, s *ModuleSpec) *rig {
 	return r.settle().seconds(0.5)
 }
 
-// splash is what an edit of a running module splashed at its outputs, beyond
-// what its sound holds up there anyway.
+// splash is what an edit of a running module splashed at its outputs, in
+// decibels of full scale: beyond what its sound holds up there before or after.
 func splash(t testing.TB, r *rig, s *ModuleSpec, edit func()) map[string]float64 {
 	t.Helper()
 	r.seconds(0.3)
@@ -134,12 +133,12 @@ func splash(t testing.TB, r *rig, s *ModuleSpec, edit func()) map[string]float64
 		if n := int(0.6 * testRate); len(rec) > n {
 			rec = rec[len(rec)-n:]
 		}
-		if peakOf(rec) < 0.01 {
-			continue
+		above := func(b []float32) float64 {
+			db, _ := measure.ClickLevel(b, testRate, clickCorner)
+			return math.Pow(10, db/20) * peakOf(b) / AudioVolts
 		}
-		quiet, _ := measure.ClickLevel(rec[:len(rec)*45/100], testRate, clickCorner)
-		db, _ := measure.ClickLevel(rec, testRate, clickCorner)
-		if beyond := math.Pow(10, db/20) - math.Pow(10, quiet/20); beyond > 0 {
+		part := len(rec) * 45 / 100
+		if beyond := above(rec) - max(above(rec[:part]), above(rec[len(rec)-part:])); beyond > 0 {
 			all[o.Name] = measure.Decibels(beyond)
 		}
 	}
