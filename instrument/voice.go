@@ -2,8 +2,10 @@ package instrument
 
 import (
 	"math"
+	"math/bits"
 
 	"github.com/k8s-synth/k8s-synth/dsp"
+	"github.com/k8s-synth/k8s-synth/dsp/kernel"
 )
 
 // controlFrames is how often a voice looks at its slow inputs: 3 kHz at
@@ -34,20 +36,29 @@ const (
 
 	levelFloor = 1e-5 // amplitude below which a voice is silent, −100 dB
 
+	stealSeconds = 0.0015 // time constant of a voice that is stolen: −60 dB in 10 ms
+	attackEnd    = 0.99   // share of its peak at which the decay of a note begins
+
 	vibratoHertz = 5.3
 	vibratoCents = 18 // at 10 V of load
 )
 
+// breathQ is the quality of a breath at its opening, and once it has opened:
+// from a whistle to a wind.
+var breathQ = [2]float32{9, 9}
+
 // podVoice is the voice of one pod: two saws in unison through a low-pass,
 // a breath of filtered noise, and a struck body. Tension pulls the unison
-// apart. Its output is within ±5 V in use.
+// apart. Its output is within ±5 V in use. The saws, their filter, level and
+// place are one lane of a bank, which renders sixteen at once; the rest joins
+// there as an extra.
 type podVoice struct {
 	in    voiceInput
 	shape voiceShape
 	rate  float64
+	bank  *kernel.Voices
+	lane  int
 
-	osc    [2]dsp.Oscillator
-	filter dsp.SVF
 	noise  dsp.Noise
 	air    dsp.SVF
 	body   dsp.Modal
@@ -58,29 +69,65 @@ type podVoice struct {
 	// A noise of its own, so that the two never take turns.
 	clickNoise dsp.Noise
 
-	level, levelTo, levelA float32 // amplitude, its target, its share a frame
-	breath, breathTo       float32
-	breathA                float32 // shares of the way, by time constant
-	cutA, openLevelA       float32
-	tensionA, openA        float32
-	attack, attackA        float32
-	release, releaseA      float32
-	hz                     [2]float32
-	tune                   float32 // of the state, in cents
-	tension                float32 // smoothed, in volts with its sign
-	bright                 float32
-	waited                 float32 // seconds of breath so far
-	drift                  uint32  // phase of the slow detuning
-	driftStep              uint32
-	side                   float32 // −1…1: which way this voice is pulled
-	vibrato                uint32
-	vibratoStep            uint32
-	sweepHz, sweepEnd      float32
-	sweepMul               float32
-	sweepDrive, sweepLevel float32
+	breath, breathTo    float32 // amplitude and its target
+	breathA             float32 // shares of the way a frame, by time constant
+	cutA, openLevelA    float32
+	fadeA               float32
+	tensionA, openA     float32 // a period
+	attack, attackA     float32
+	decay, decayA       float32
+	release, releaseA   float32
+	glide, glideA       float32
+	contour, contourA   float32
+	pitch               float32 // where the glide is, V/oct
+	sweepOct            float32 // of the contour, 1…0
+	loud                float32 // by velocity, 0…1
+	falls               bool    // the attack is over
+	tune                float32 // of the state, in cents
+	tension             float32 // smoothed, in volts with its sign
+	bright              float32
+	waited              float32 // seconds of breath so far
+	drift               uint32  // phase of the slow detuning
+	driftStep           uint32
+	side                float32 // −1…1: which way this voice is pulled
+	vibrato             uint32
+	vibratoStep         uint32
+	sweepHz, sweepEnd   float32
+	sweepMul            float32
+	sweepDrive, sweepLv float32
+	first, second       tuned // pitches of the oscillators
+	base                tuned
+	spread              power // strain, in the exponent
+	opening             power
 
 	score score
 	cut   bool // since the last strike that cut the voice
+
+	// Stolen voices fade; what is left of them is this.
+	fading bool
+	left   float32
+}
+
+// tuned is a pitch and its frequency, computed when it changes.
+type tuned struct{ volts, hertz float32 }
+
+// at returns the frequency. Audio thread.
+func (t *tuned) at(volts float32) float32 {
+	if volts != t.volts || t.hertz == 0 {
+		t.volts, t.hertz = volts, dsp.VoltsToHertz(volts)
+	}
+	return t.hertz
+}
+
+// power is 2^x, computed when x changes.
+type power struct{ x, y float32 }
+
+// of returns 2^x. Audio thread.
+func (p *power) of(x float32) float32 {
+	if x != p.x || p.y == 0 {
+		p.x, p.y = x, dsp.Exp2(x)
+	}
+	return p.y
 }
 
 // voiceInput is what plays a podVoice.
@@ -95,15 +142,26 @@ type voiceInput struct {
 
 // voiceShape is how a podVoice is set up; all voices of a module share it.
 type voiceShape struct {
-	wave    dsp.Waveform
-	bright  float32 // cutoff over pitch when open, in octaves
-	attack  float32 // s
-	release float32 // s
-	strikes float32 // level of what is struck, 0…1
-	breaths float32 // level of what is breathed, 0…1
+	bright   float32 // cutoff over pitch when open, in octaves
+	attack   float32 // s
+	decay    float32 // s, from the attack's end to the sustain level
+	sustain  float32 // 0…1
+	release  float32 // s
+	glide    float32 // s from pitch to pitch
+	contour  float32 // octaves by which a note's start opens the filter
+	fall     float32 // s in which the contour is over
+	q        float32 // of the filter
+	detune   float32 // cents between the oscillators
+	interval float32 // V from the first oscillator to the second
+	apart    float32 // cycles between the two where they are locked
+	lock     float32 // 1/s by which they are pulled there; 0 lets them run
+	mix      [2]float32
+	strikes  float32 // level of what is struck, 0…1
+	breaths  float32 // level of what is breathed, 0…1
 }
 
-var defaultShape = voiceShape{wave: dsp.Saw, bright: 2, attack: 0.35, release: 0.25, strikes: 1, breaths: 1}
+var defaultShape = voiceShape{bright: 2, attack: 0.35, decay: 0.5, sustain: 1, release: 0.25, fall: 0.5, q: 0.5,
+	apart: restPhase, lock: 1 / lockSeconds, mix: [2]float32{AudioVolts / 2, AudioVolts / 2}, strikes: 1, breaths: 1}
 
 // score is a run of strikes that a gesture plays by itself.
 type score struct {
@@ -116,13 +174,8 @@ type score struct {
 	g      Gesture
 }
 
-func (v *podVoice) Init(sampleRate float64, seed uint64) {
-	*v = podVoice{rate: sampleRate, shape: defaultShape}
-	for i := range v.osc {
-		v.osc[i].Init(sampleRate)
-	}
-	v.osc[1].SetPhase(restPhase)
-	v.filter.Init(sampleRate)
+func (v *podVoice) Init(bank *kernel.Voices, lane int, sampleRate float64, seed uint64) {
+	*v = podVoice{rate: sampleRate, shape: defaultShape, bank: bank, lane: lane, loud: 1}
 	v.air.Init(sampleRate)
 	v.air.SetQ(9)
 	v.noise.Init(sampleRate)
@@ -145,6 +198,7 @@ func (v *podVoice) Init(sampleRate float64, seed uint64) {
 	v.vibratoStep = perControl(vibratoHertz, sampleRate)
 	v.breathA = v.onePole(breathFade, 1)
 	v.cutA, v.openLevelA = v.onePole(cutSeconds, 1), v.onePole(openSeconds*1.5, 1)
+	v.fadeA = v.onePole(stealSeconds, 1)
 	v.tensionA, v.openA = v.onePole(tensionSeconds, controlFrames), v.onePole(openSeconds, controlFrames)
 	v.Reset()
 }
@@ -154,77 +208,128 @@ func perControl(hertz, sampleRate float64) uint32 {
 	return uint32(hertz * controlFrames / sampleRate * (1 << 32))
 }
 
-// Reset silences the voice. Audio thread.
+// Reset silences the voice at once. Audio thread.
 func (v *podVoice) Reset() {
-	for i := range v.osc {
-		v.osc[i].Reset()
-	}
-	v.filter.Reset()
+	v.bank.Stop(v.lane)
 	v.air.Reset()
 	v.body.Reset()
 	v.sweepE.Reset()
 	v.clickE.Reset()
 	v.click.Reset()
-	v.level, v.levelTo, v.breath, v.breathTo, v.waited, v.tension = 0, 0, 0, 0, 0, 0
+	v.breath, v.breathTo, v.waited, v.tension = 0, 0, 0, 0
 	v.in = voiceInput{}
-	v.hz = [2]float32{}
 	v.tune = closedCents
 	v.bright = 0
 	v.score = score{}
-	v.cut = false
+	v.cut, v.fading = false, false
 }
 
-// active tells whether Next can return anything but 0. Audio thread.
-func (v *podVoice) active() bool {
-	return v.level > 0 || v.levelTo > 0 || v.breath > 0 || v.breathTo > 0 || v.body.Active() || v.sweepE.Active() || v.clickE.Active()
+// struck tells whether anything sounds that the bank does not make. Audio thread.
+func (v *podVoice) struck() bool {
+	return v.breath > 0 || v.breathTo > 0 || v.body.Active() || v.sweepE.Active() || v.clickE.Active()
 }
+
+// active tells whether the voice can put out anything but 0. Audio thread.
+func (v *podVoice) active() bool { return v.bank.Sounds(v.lane) || v.score.left > 0 || v.struck() }
 
 // onePole is the share of the way that a time constant covers in n frames.
 func (v *podVoice) onePole(seconds float64, n float64) float32 {
 	return float32(1 - math.Exp(-n/(seconds*v.rate)))
 }
 
+// share is onePole for a time that is set by a knob: it keeps the last in
+// seconds and a. Audio thread.
+func (v *podVoice) share(seconds float32, constants, n float64, last, a *float32) float32 {
+	if seconds != *last {
+		*last, *a = seconds, 1
+		if seconds > 0 {
+			*a = v.onePole(float64(seconds)/constants, n)
+		}
+	}
+	return *a
+}
+
+// begin wakes a silent voice: a note begins in its own state, not in that of
+// the last one. One that is open from the start is in tune from the start.
+// Audio thread.
+func (v *podVoice) begin(open bool) {
+	v.tension, v.pitch, v.waited, v.sweepOct = v.in.tension, v.in.pitch, 0, 0
+	v.tune, v.bright = closedCents, 0
+	if open {
+		v.tune, v.bright = 0, 1
+	}
+	v.cut, v.fading, v.falls = v.cut && v.in.gate, false, false
+	v.score = score{}
+	v.settle()
+}
+
 // gate takes the edge of the voice's gate, at its very frame. Audio thread.
 func (v *podVoice) gate(on bool) {
 	v.in.gate = on
 	if on {
-		v.cut = false
+		v.cut, v.falls, v.sweepOct = false, false, 1
+		if !v.bank.Sounds(v.lane) {
+			v.bank.SetMix(v.lane, v.shape.mix[0], v.shape.mix[1])
+			v.bank.SetPhase(v.lane, 1, v.shape.apart)
+			v.settle()
+			v.bank.Start(v.lane)
+		}
 	}
 	v.aim()
 }
 
 // aim sets where the level goes and how fast. Audio thread.
 func (v *podVoice) aim() {
-	if v.shape.attack != v.attack || v.shape.release != v.release {
-		v.attack, v.release = v.shape.attack, v.shape.release
-		v.attackA = v.onePole(float64(v.attack)/2.3, 1)
-		v.releaseA = v.onePole(float64(v.release)/2.3, 1)
-	}
+	attack := v.share(v.shape.attack, 2.3, 1, &v.attack, &v.attackA)
+	release := v.share(v.shape.release, 2.3, 1, &v.release, &v.releaseA)
 	switch {
-	case v.in.gate && !v.cut && v.in.open:
-		v.levelTo, v.levelA = 1, max(v.openLevelA, v.attackA)
-	case v.in.gate && !v.cut:
-		v.levelTo, v.levelA = closedLevel, v.attackA
 	case v.cut:
-		v.levelTo, v.levelA = 0, v.cutA
+		v.bank.SetLevel(v.lane, 0, v.cutA)
+	case !v.in.gate:
+		v.bank.SetLevel(v.lane, 0, release)
+	case v.falls:
+		decay := v.share(v.shape.decay, 3*math.Ln10, 1, &v.decay, &v.decayA)
+		v.bank.SetLevel(v.lane, v.peak()*v.shape.sustain, decay)
+	case v.in.open:
+		v.bank.SetLevel(v.lane, v.peak(), max(min(v.openLevelA, release), attack))
 	default:
-		v.levelTo, v.levelA = 0, v.releaseA
+		v.bank.SetLevel(v.lane, v.peak(), attack)
 	}
+}
+
+// peak is the level at which the attack ends. Audio thread.
+func (v *podVoice) peak() float32 {
+	if v.in.open {
+		return v.loud
+	}
+	return closedLevel * v.loud
+}
+
+// fade takes the voice away within some milliseconds: another needs its
+// place. Audio thread.
+func (v *podVoice) fade() {
+	v.fading, v.left = true, 1
+	v.in.gate, v.in.breath, v.score = false, false, score{}
+	v.bank.SetLevel(v.lane, 0, v.fadeA)
 }
 
 // control looks at the slow inputs; every controlFrames. Audio thread.
 func (v *podVoice) control() {
-	v.play()
-	if v.levelTo == 0 && v.level < levelFloor {
-		v.level = 0
+	if v.fading {
+		if v.left < levelFloor {
+			v.breath, v.breathTo = 0, 0
+			v.body.Reset()
+			v.sweepE.Reset()
+			v.clickE.Reset()
+		}
+		return
 	}
+	v.play()
 	if v.breathTo == 0 && v.breath < levelFloor {
 		v.breath = 0
 	}
-	if !v.active() && !v.in.gate && !v.in.breath {
-		// The next note begins in its own state, not in that of the last one.
-		v.tension, v.tune, v.bright, v.waited, v.hz = v.in.tension, closedCents, 0, 0, [2]float32{}
-		return
+	if v.shape.sustain < 1 && v.in.gate && !v.falls && v.bank.Level(v.lane) > attackEnd*v.peak() {
+		v.falls = true
 	}
 	v.aim()
 	v.tension += v.tensionA * (v.in.tension - v.tension)
@@ -237,59 +342,93 @@ func (v *podVoice) control() {
 		if v.tune > -0.01 {
 			v.tune = 0
 		}
-		v.bright += a * (1 - v.bright)
+		if v.bright += a * (1 - v.bright); v.bright > 0.9999 {
+			v.bright = 1
+		}
 	} else {
 		v.tune += a * (closedCents - v.tune)
-		v.bright -= a * v.bright
+		if v.bright -= a * v.bright; v.bright < 0.0001 {
+			v.bright = 0
+		}
+	}
+	if v.shape.glide > 0 {
+		v.pitch += v.share(v.shape.glide, 3*math.Ln10, controlFrames, &v.glide, &v.glideA) * (v.in.pitch - v.pitch)
+	} else {
+		v.pitch = v.in.pitch
+	}
+	if v.sweepOct > 0 {
+		if v.sweepOct -= v.share(v.shape.fall, 3*math.Ln10, controlFrames, &v.contour, &v.contourA) * v.sweepOct; v.sweepOct < 1e-4 {
+			v.sweepOct = 0
+		}
 	}
 	v.drift += v.driftStep
 	v.vibrato += v.vibratoStep
-
-	size := v.tension
-	if size < 0 {
-		size = -size
-	}
-	strain := 1 - dsp.Exp2(-1.442695*size/tensionVolts)
-	wander := 0.75 + 0.25*dsp.SineCycles(float32(v.drift)*(1.0/(1<<32)))
-	pull := spreadCents * strain * wander * v.side
-	vib := vibratoCents * 0.1 * v.in.load * dsp.SineCycles(float32(v.vibrato)*(1.0/(1<<32)))
-	pitch := v.in.pitch + (v.tune+vib)*(1.0/1200)
-	for i := range v.hz {
-		p := pull
-		if i == 1 {
-			p = -0.55 * pull
-		}
-		// A step of a third of a millisecond is a hundredth of a cent at the
-		// fastest: no ear hears it.
-		v.hz[i] = dsp.VoltsToHertz(pitch + p*(1.0/1200))
-	}
-	// At rest the two are pulled into one angle; left at the one in which
-	// tension happened to leave them, they might cancel for as long as it rests.
-	if strain < 0.05 {
-		apart := v.osc[1].Phase() - v.osc[0].Phase() - restPhase
-		apart -= float32(math.Floor(float64(apart) + 0.5))
-		v.hz[1] -= apart * (1 - 20*strain) * (1 / lockSeconds)
-	}
-	base := dsp.VoltsToHertz(v.in.pitch)
-	open := closedRatio + v.bright*(dsp.Exp2(v.shape.bright+0.12*v.in.load)-closedRatio)
-	v.filter.SetHertz(min(base*open, 12000))
+	strain := v.settle()
 
 	// Breath: noise at the voice's pitch, opening while the pod waits; and
 	// the noise of tension, which rises when more is asked for and falls when
 	// less is.
 	v.breathTo = 0
-	place := base
+	place := v.base.hertz
 	if v.in.breath {
 		v.waited += controlFrames / float32(v.rate)
-		v.breathTo = breathLevel * (1 + 3*min(v.waited/breathSeconds, 1)) * v.shape.breaths
+		opened := min(v.waited/breathSeconds, 1)
+		v.breathTo = breathLevel * (1 + 3*opened) * v.shape.breaths
+		v.air.SetQ(breathQ[0] + (breathQ[1]-breathQ[0])*opened)
 	} else {
+		if v.waited > 0 {
+			v.air.SetQ(breathQ[0])
+		}
 		v.waited = 0
 	}
-	if v.in.gate && !v.cut {
+	if v.in.gate && !v.cut && strain > 0 {
 		v.breathTo = max(v.breathTo, airLevel*strain*v.shape.breaths)
-		place = base * dsp.Exp2(max(min(v.tension, 3), -3)*0.5)
+		place *= dsp.Exp2(max(min(v.tension, 3), -3) * 0.5)
 	}
-	v.air.SetHertz(place)
+	if v.breath > 0 || v.breathTo > 0 {
+		v.air.SetHertz(place)
+	}
+}
+
+// settle tells the bank where all stands that rests within a period, and
+// returns how strained the voice is, 0…1. Audio thread.
+func (v *podVoice) settle() (strain float32) {
+	size := v.tension
+	if size < 0 {
+		size = -size
+	}
+	pull := float32(0)
+	if size > 0 {
+		strain = 1 - v.spread.of(-1.442695/tensionVolts*size)
+		wander := 0.75 + 0.25*dsp.SineCycles(float32(v.drift)*(1.0/(1<<32)))
+		pull = spreadCents * strain * wander * v.side
+	}
+	cents := v.tune
+	if v.in.load > 0 {
+		cents += vibratoCents * 0.1 * v.in.load * dsp.SineCycles(float32(v.vibrato)*(1.0/(1<<32)))
+	}
+	// A step of a third of a millisecond is a hundredth of a cent at the
+	// fastest: no ear hears it.
+	one := v.first.at(v.pitch + (cents+pull+0.5*v.shape.detune)*(1.0/1200))
+	two := v.second.at(v.pitch + v.shape.interval + (cents-0.55*pull-0.5*v.shape.detune)*(1.0/1200))
+	// At rest the two are pulled into one angle; left at the one in which
+	// tension happened to leave them, they might cancel for as long as it rests.
+	if strain < 0.05 && v.shape.lock > 0 {
+		apart := v.bank.Phase(v.lane, 1) - v.bank.Phase(v.lane, 0) - v.shape.apart
+		apart -= float32(math.Floor(float64(apart) + 0.5))
+		if apart > 1e-5 || apart < -1e-5 {
+			two -= apart * (1 - 20*strain) * v.shape.lock
+		}
+	}
+	v.bank.SetHertz(v.lane, 0, one)
+	v.bank.SetHertz(v.lane, 1, two)
+	octaves := v.shape.bright + 0.12*v.in.load
+	if v.sweepOct > 0 {
+		octaves += v.shape.contour * v.loud * v.sweepOct
+	}
+	open := closedRatio + v.bright*(v.opening.of(octaves)-closedRatio)
+	v.bank.SetFilter(v.lane, min(v.base.at(v.pitch)*open, 12000), v.shape.q)
+	return strain
 }
 
 // play moves the score of a gesture on. Audio thread.
@@ -391,35 +530,17 @@ func (v *podVoice) glide(from, to float32, seconds, decay float64, volts, drive 
 	v.sweepMul = float32(math.Pow(float64(to/from), 1/n))
 	v.sweepDrive = drive
 	if !v.sweepE.Active() {
-		v.sweepLevel = 0
+		v.sweepLv = 0
 	}
 	// One that still rings is not stepped down.
-	v.sweepLevel = max(v.sweepLevel, volts*(1.0/50))
+	v.sweepLv = max(v.sweepLv, volts*(1.0/50))
 	v.sweepE.Set(0.004, decay)
 	v.sweepE.Strike(10)
 }
 
-// render fills b with the voice in volts. It must not reach over a control
-// period, within which pitches and filters rest. Audio thread.
-func (v *podVoice) render(b []float32) {
-	if v.level != 0 || v.levelTo > 0 {
-		var t [controlFrames]float32
-		other := t[:len(b)]
-		v.osc[0].Process(b, v.hz[0])
-		v.osc[1].Process(other, v.hz[1])
-		for i := range b {
-			b[i] += other[i]
-		}
-		v.filter.ProcessLowPass(b)
-		level, to, a := v.level, v.levelTo, v.levelA
-		for i := range b {
-			level += a * (to - level)
-			b[i] *= 0.5 * level
-		}
-		v.level = level
-	} else {
-		clear(b)
-	}
+// extra adds to b what the bank does not make. It must not reach over a
+// control period. Audio thread.
+func (v *podVoice) extra(b []float32) {
 	if v.breath != 0 || v.breathTo > 0 {
 		for i := range b {
 			v.breath += v.breathA * (v.breathTo - v.breath)
@@ -431,7 +552,7 @@ func (v *podVoice) render(b []float32) {
 		b[i] += v.body.Next()
 	}
 	for i := 0; i < len(b) && v.sweepE.Active(); i++ {
-		s := v.sweep.Next(v.sweepHz) * v.sweepE.Next() * v.sweepLevel
+		s := v.sweep.Next(v.sweepHz) * v.sweepE.Next() * v.sweepLv
 		if v.sweepDrive > 0 {
 			s = dsp.SoftClip(s*v.sweepDrive) * 0.6
 		}
@@ -443,6 +564,55 @@ func (v *podVoice) render(b []float32) {
 	for i := 0; i < len(b) && v.clickE.Active(); i++ {
 		b[i] += v.click.HighPass(v.clickNoise.White()) * v.clickE.Next() * 0.1
 	}
+	if v.fading {
+		for i := range b {
+			v.left -= v.fadeA * v.left
+			b[i] *= v.left
+		}
+	}
+}
+
+// choir is a bank and what its lanes hold beside it.
+type choir struct {
+	bank kernel.Voices
+	sum  kernel.Sum
+}
+
+// sync puts a silent bank where a voice may start: since frames into the
+// control period. Audio thread.
+func (c *choir) sync(since int) {
+	if c.bank.Left() != controlFrames-since {
+		c.bank.Begin()
+		c.bank.AddTo(&c.sum, since)
+	}
+}
+
+// render adds the next frames, which must not reach over a control period, of
+// those voices of the bank that are in the mask. Audio thread.
+func (c *choir) render(voices []podVoice, mask uint16, left, right []float32) {
+	if mask == 0 {
+		c.bank.HasExtra(0)
+		c.bank.AddTo(&c.sum, len(left)) // only time
+		return
+	}
+	has, from := uint16(0), controlFrames-c.bank.Left()
+	extra := c.bank.Extra()
+	for m := mask; m != 0; m &= m - 1 {
+		l := bits.TrailingZeros16(m)
+		v := &voices[l]
+		if !v.struck() {
+			continue
+		}
+		has |= 1 << l
+		var b [controlFrames]float32
+		v.extra(b[:len(left)])
+		for k, x := range b[:len(left)] {
+			extra[from+k][l] = x
+		}
+	}
+	c.bank.HasExtra(has)
+	c.bank.AddTo(&c.sum, len(left))
+	c.sum.Stereo(left, right)
 }
 
 // chords are the pitches of a Voice's channels with no pitch cable: ratios
@@ -460,313 +630,6 @@ var chords = [][MaxPoly]float32{
 }
 
 var waves = []dsp.Waveform{dsp.Saw, dsp.Triangle, dsp.SineWave}
-
-func voiceSpec() *ModuleSpec {
-	return &ModuleSpec{
-		Kind: "voice", Title: "Voice", HP: 18, Plus12: 120, Minus12: 90,
-		Doc: "Sixteen voices in one: two oscillators, low-pass, breath and a struck body each, played by polyphonic gates. Made to sing a Deployment's pods, it is as good with a keyboard.",
-		New: func() Processor { return &voice{} },
-		Params: []ParamSpec{
-			{Name: "root", Doc: "pitch over which the chord stands, and of 0 V", Unit: "Hz", Min: 20, Max: 880, Value: 55, Curve: Exponential, PerVolt: 1},
-			{Name: "chord", Doc: "pitches of the channels where no pitch is plugged in", Choices: []string{"just", "harmonic", "fifths", "unison"}},
-			{Name: "wave", Doc: "waveform of the oscillators", Choices: []string{"saw", "triangle", "sine"}},
-			{Name: "bright", Doc: "cutoff over pitch when open", Unit: "octaves", Min: 0, Max: 6, Value: 2, PerVolt: 0.3},
-			{Name: "attack", Doc: "time to fade in", Unit: "s", Min: 0.005, Max: 10, Value: 0.35, Curve: Exponential},
-			{Name: "release", Doc: "time to fade out", Unit: "s", Min: 0.01, Max: 10, Value: 0.3, Curve: Exponential},
-			{Name: "strikes", Doc: "level of what is struck", Min: 0, Max: 2, Value: 1, PerVolt: 0.1},
-			{Name: "breaths", Doc: "level of what is breathed", Min: 0, Max: 2, Value: 1, PerVolt: 0.1},
-			{Name: "level", Doc: "level of all", Unit: "dB", Min: -60, Max: 12, Value: 0, PerVolt: 6},
-			{Name: "gesture", Doc: "what a strike plays with no cable in kind", Choices: gestureWords[1:], Value: float64(GestureReady) - 1},
-		},
-		Inputs: []JackSpec{
-			{Name: "gate", Kind: Gate, Poly: true, Doc: "each channel's voice sounds while high"},
-			{Name: "pitch", Kind: Pitch, Poly: true, Doc: "each channel's pitch; 0 V is the root"},
-			{Name: "open", Kind: Gate, Poly: true, Normal: GateVolts, Doc: "in tune and bright while high, dull and flat while low"},
-			{Name: "breath", Kind: Gate, Poly: true, Doc: "breathes at the voice's pitch while high"},
-			{Name: "strike", Kind: Trigger, Poly: true, Doc: "plays the gesture of kind"},
-			{Name: "kind", Kind: CV, Poly: true, Unit: "0.5 V a gesture", Doc: "which gesture is struck"},
-			{Name: "tension", Kind: CV, Doc: "pulls the voices apart by up to 35 cents, and brings noise that rises or falls with its sign"},
-			{Name: "load", Kind: CV, Poly: true, Doc: "brightness and vibrato"},
-			{Name: "pan", Kind: CV, Poly: true, Unit: "±5 V", Doc: "place of each voice; a sounding one walks there"},
-		},
-		Outputs: []JackSpec{
-			{Name: "left", Kind: Audio, Doc: "left of the sum"},
-			{Name: "right", Kind: Audio, Doc: "right of the sum"},
-		},
-	}
-}
-
-const (
-	voiceRoot = iota
-	voiceChord
-	voiceWave
-	voiceBright
-	voiceAttack
-	voiceRelease
-	voiceStrikes
-	voiceBreaths
-	voiceLevel
-	voiceGesture
-)
-
-const (
-	voiceGate = iota
-	voicePitch
-	voiceOpen
-	voiceBreath
-	voiceStrike
-	voiceKind
-	voiceTension
-	voiceLoad
-	voicePan
-)
-
-// walkSeconds is how long a sounding voice takes across the stereo field.
-const walkSeconds = 1.5
-
-// voice is sixteen podVoices, each in its place.
-type voice struct {
-	voices [MaxPoly]podVoice
-	seats  [MaxPoly]seat
-	gain   decibels
-	wave   int
-}
-
-// seat is what a voice needs beside itself.
-type seat struct {
-	gate, strike dsp.SchmittTrigger
-	place        dsp.Ramp   // −1…1, moved once a control period
-	at           float32    // place of the gains
-	gain, step   [2]float32 // left and right, and their change a frame
-	idle         bool       // the voice can only put out 0
-	root, rootV  float32    // a frequency, and its voltage
-}
-
-// volts is dsp.HertzToVolts for a frequency that seldom changes. Audio thread.
-func (s *seat) volts(hertz float32) float32 {
-	if hertz != s.root {
-		s.root, s.rootV = hertz, dsp.HertzToVolts(hertz)
-	}
-	return s.rootV
-}
-
-func (m *voice) Init(sampleRate float64, seed uint64) {
-	for c := range m.voices {
-		m.voices[c].Init(sampleRate, seed+uint64(c)*0x9e3779b97f4a7c15)
-		s := &m.seats[c]
-		s.place.Init(max(sampleRate/controlFrames, 8000))
-		s.place.SetSeconds(walkSeconds * min(sampleRate/controlFrames/8000, 1))
-		s.idle = true
-		s.sit(0)
-	}
-	m.wave = -1
-}
-
-// Reset silences every voice. Audio thread.
-func (m *voice) Reset() {
-	for c := range m.voices {
-		m.voices[c].Reset()
-		s := &m.seats[c]
-		s.gate.Reset()
-		s.strike.Reset()
-		s.idle = true
-	}
-}
-
-// panGains are the equal-power gains of a place, −1…1. Audio thread.
-func panGains(place float32) [2]float32 {
-	q := (1 + min(max(place, -1), 1)) * 0.125
-	return [2]float32{dsp.SineCycles(0.25 + q), dsp.SineCycles(q)}
-}
-
-// sit puts a silent voice in its place at once. Audio thread.
-func (s *seat) sit(place float32) {
-	s.place.Jump(place)
-	if place != s.at || s.gain == [2]float32{} {
-		s.at, s.gain = place, panGains(place)
-	}
-	s.step = [2]float32{}
-}
-
-// walk moves a sounding voice for one control period. Audio thread.
-func (s *seat) walk(place float32) {
-	s.place.Set(place)
-	p := s.place.Next()
-	if p == s.at {
-		s.step = [2]float32{}
-		return
-	}
-	to := panGains(p)
-	for k := range to {
-		s.step[k] = (to[k] - s.gain[k]) * (1.0 / controlFrames)
-	}
-	s.at = p
-}
-
-// Process renders the voices. Audio thread.
-func (m *voice) Process(io *IO) {
-	left, right := &io.Out[0].Volts[0], &io.Out[1].Volts[0]
-	io.Out[0].Channels, io.Out[1].Channels = 1, 1
-	n := io.N
-	for i := range n {
-		left[i], right[i] = 0, 0
-	}
-	if w := int(io.Params[voiceWave][0]); w != m.wave {
-		m.wave = w
-		for c := range m.voices {
-			for i := range m.voices[c].osc {
-				m.voices[c].osc[i].SetWaveform(waves[w])
-			}
-		}
-	}
-	sounds := false
-	for c := range m.voices {
-		sounds = m.channel(io, c, left, right) || sounds
-	}
-	io.Out[0].Held, io.Out[1].Held = 0, 0
-	if !sounds {
-		clear(left[:])
-		clear(right[:])
-		io.Out[0].Held, io.Out[1].Held = 1, 1
-		return
-	}
-	level := io.Params[voiceLevel]
-	for i := range n {
-		g := m.gain.linear(level[i])
-		left[i] *= g
-		right[i] *= g
-	}
-}
-
-// at reads a signal's channel, 0 V where there is none. Audio thread.
-func at(s *Signal, c, i int) float32 {
-	if s.Channels == 1 {
-		return s.Volts[0][i]
-	}
-	if c < s.Channels {
-		return s.Volts[c][i]
-	}
-	return 0
-}
-
-// channel adds one voice to the sum. A monophonic gate or strike plays the
-// first voice alone; other monophonic inputs serve all. It tells whether there
-// was anything to add. Audio thread.
-func (m *voice) channel(io *IO, c int, left, right *[BlockSize]float32) (sounds bool) {
-	v, s := &m.voices[c], &m.seats[c]
-	var gate, strike *[BlockSize]float32
-	held := uint16(1) << c
-	scan := 0 // frames in which gate or strike may change
-	if g := io.In[voiceGate]; c < g.Channels {
-		gate = &g.Volts[c]
-		if g.Held&held == 0 {
-			scan = io.N
-		}
-	}
-	if t := io.In[voiceStrike]; c < t.Channels {
-		strike = &t.Volts[c]
-		if t.Held&held == 0 {
-			scan = io.N
-		}
-	}
-	if scan == 0 && s.idle && (gate == nil || gate[0] < dsp.SchmittHigh) && (strike == nil || strike[0] < dsp.SchmittHigh) {
-		s.gate.Reset()
-		s.strike.Reset()
-		if breath := io.In[voiceBreath]; c >= breath.Channels || breath.Held&held != 0 && breath.Volts[c][0] < dsp.SchmittHigh {
-			v.in.gate = false
-			return false
-		}
-	}
-	scan = max(scan, 1)
-	for i := 0; i < io.N; {
-		since := int((io.Frame + int64(i)) % controlFrames)
-		if since == 0 {
-			m.listen(io, c, i)
-			if place := at(io.In[voicePan], c, i) * (1 / AudioVolts); v.active() {
-				s.walk(place)
-			} else {
-				s.sit(place)
-			}
-			v.control()
-			s.idle = !v.active()
-		}
-		if i < scan {
-			if gate != nil {
-				was := s.gate.High()
-				if rose := s.gate.Next(gate[i]); rose || was != s.gate.High() {
-					m.listen(io, c, i)
-					v.gate(rose)
-					s.idle = false
-				}
-			} else if v.in.gate {
-				s.gate.Reset()
-				v.gate(false)
-			}
-			if strike != nil && s.strike.Next(strike[i]) {
-				m.listen(io, c, i)
-				g := Gesture(io.Params[voiceGesture][i]) + 1
-				if io.Patched&(1<<voiceKind) != 0 {
-					g = GestureAt(at(io.In[voiceKind], c, i))
-				}
-				v.strike(g)
-				s.idle = false
-			}
-		}
-		// On to the next edge or the next control period.
-		end := min(io.N, i+controlFrames-since)
-		for k := i + 1; k < min(end, scan); k++ {
-			if gate != nil && crosses(&s.gate, gate[k]) || strike != nil && crosses(&s.strike, strike[k]) {
-				end = k
-				break
-			}
-		}
-		if !s.idle {
-			sounds = true
-			var buf [controlFrames]float32
-			b := buf[:end-i]
-			v.render(b)
-			l, r := left[i:end], right[i:end]
-			gl, gr := s.gain[0], s.gain[1]
-			for k, x := range b {
-				gl += s.step[0]
-				gr += s.step[1]
-				l[k] += gl * x
-				r[k] += gr * x
-			}
-			s.gain = [2]float32{gl, gr}
-		}
-		i = end
-	}
-	return sounds
-}
-
-// crosses tells whether a voltage would change the state of a trigger. Audio thread.
-func crosses(s *dsp.SchmittTrigger, volts float32) bool {
-	if s.High() {
-		return volts < dsp.SchmittLow
-	}
-	return volts > dsp.SchmittHigh
-}
-
-// listen reads the slow inputs and the knobs for one voice. Audio thread.
-func (m *voice) listen(io *IO, c, i int) {
-	v, s := &m.voices[c], &m.seats[c]
-	in := &v.in
-	if io.Patched&(1<<voicePitch) != 0 {
-		in.pitch = at(io.In[voicePitch], c, i) + s.volts(io.Params[voiceRoot][i])
-	} else {
-		in.pitch = s.volts(io.Params[voiceRoot][i] * chords[int(io.Params[voiceChord][0])][c])
-	}
-	in.open = at(io.In[voiceOpen], c, i) > dsp.SchmittHigh
-	in.breath = c < io.In[voiceBreath].Channels && at(io.In[voiceBreath], c, i) > dsp.SchmittHigh
-	in.tension = io.In[voiceTension].Volts[0][i]
-	in.load = min(max(at(io.In[voiceLoad], c, i), 0), 10)
-	v.shape.bright = io.Params[voiceBright][i]
-	v.shape.attack = io.Params[voiceAttack][i]
-	v.shape.release = io.Params[voiceRelease][i]
-	v.shape.strikes = io.Params[voiceStrikes][i]
-	v.shape.breaths = io.Params[voiceBreaths][i]
-}
 
 // decibels turns a level in dB into a factor, keeping the last so that a
 // resting knob costs a comparison. At the bottom of a knob, −60 dB, it is off.
