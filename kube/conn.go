@@ -65,12 +65,33 @@ type pulse struct {
 	stall time.Duration
 	// throttled is set when the API asked to come back later.
 	throttled atomic.Bool
+	// slow is the longest time in nanoseconds that the API lately took to say
+	// who it is.
+	slow atomic.Int64
 }
 
 func newPulse() *pulse { return &pulse{start: time.Now(), poke: make(chan struct{}, 1)} }
 
 func (p *pulse) beat()                { p.last.Store(int64(time.Since(p.start))) }
 func (p *pulse) quiet() time.Duration { return time.Since(p.start) - time.Duration(p.last.Load()) }
+
+// patience is for how long the API may be silent: silence, and more where a
+// loaded machine or a long way makes all its answers slow. Otherwise it would
+// be lost and found without end.
+func (p *pulse) patience() time.Duration {
+	return max(silence, min(4*time.Duration(p.slow.Load()), slowest))
+}
+
+// answered notes how long an answer took, or that it took longer than that.
+func (p *pulse) answered(took time.Duration, late bool) {
+	was := p.slow.Load()
+	if late {
+		p.slow.Store(max(was, int64(took)/2)) // twice the patience
+		return
+	}
+	p.slow.Store(max(int64(took), was/2))
+}
+
 func (p *pulse) broken() {
 	select {
 	case p.poke <- struct{}{}:
@@ -230,12 +251,21 @@ func newConn(config *rest.Config) (*Conn, error) {
 // every cluster has from its first start, and which no other has. It is "" where
 // the namespace is not there yet or may not be read. An error says that the API
 // does not serve.
-func (c *Conn) identify(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, silence)
+func (c *Conn) identify(ctx context.Context) (store string, err error) {
+	patience, began := c.pulse.patience(), time.Now()
+	inTime, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	defer func() {
+		switch {
+		case err == nil:
+			c.pulse.answered(time.Since(began), false)
+		case ctx.Err() == nil && inTime.Err() != nil:
+			c.pulse.answered(patience, true)
+		}
+	}()
 	// Without client-go's layer, which repeats a request whose connection
 	// broke only a second later.
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+"api/v1/namespaces/"+metav1.NamespaceSystem, nil)
+	request, err := http.NewRequestWithContext(inTime, http.MethodGet, c.base+"api/v1/namespaces/"+metav1.NamespaceSystem, nil)
 	if err != nil {
 		return "", err
 	}

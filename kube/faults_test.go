@@ -262,6 +262,69 @@ func TestObserverOfAThrottlingAPI(t *testing.T) {
 	replay(t, map[mapping.Object]map[string]string{}, r.all())
 }
 
+// TestObserverOfASlowAPI connects to an API that takes longer to answer than
+// one that is well may be silent, stays with it, and still notices its loss.
+func TestObserverOfASlowAPI(t *testing.T) {
+	t.Parallel()
+	f := newFakeAPI(t)
+	p := newFaults(t, f)
+	file := t.TempDir() + "/kubeconfig"
+	writeKubeconfig(t, file, p.URL)
+	f.change(func() { f.put("a", "ua", "Pending") })
+	var served atomic.Int32
+	p.do(func(_ http.ResponseWriter, r *http.Request) bool {
+		select {
+		case <-time.After(silence + 100*time.Millisecond):
+		case <-r.Context().Done():
+		}
+		if of("kube-system")(r) {
+			served.Add(1)
+		}
+		return false
+	})
+	_, r := observe(t, Options{Source: Source{Kubeconfig: file}, ListenOnly: true, Metrics: -1}, func(o *Observer) { o.patience.optional = time.Second })
+	eventually(t, "the sync", func() bool { return r.lastOf("apiserver", mapping.FieldSynced) == "true" })
+	before := served.Load()
+	eventually(t, "some answers", func() bool { return served.Load() > before+2 })
+	if got := r.of("apiserver", mapping.FieldReachable); !reflect.DeepEqual(got, []string{"false", "true"}) {
+		t.Errorf("reachable of a slow API went %q, want false, true", got)
+	}
+	p.do(func(_ http.ResponseWriter, r *http.Request) bool {
+		<-r.Context().Done()
+		return true
+	})
+	eventually(t, "the loss", func() bool { return r.lastOf("apiserver", mapping.FieldReachable) == "false" })
+	p.do(nil)
+	f.change(func() { f.put("a", "ua", "Running") })
+	eventually(t, "the change", func() bool { return r.lastOf("a", mapping.FieldPhase) == "Running" })
+	replay(t, map[mapping.Object]map[string]string{}, r.all())
+}
+
+// TestPatience doubles what an API that does not answer in time is given, and
+// takes it back once it is quick again.
+func TestPatience(t *testing.T) {
+	p := newPulse()
+	if got := p.patience(); got != silence {
+		t.Errorf("patience %v at first, want %v", got, silence)
+	}
+	for _, want := range []time.Duration{2 * silence, 4 * silence, slowest, slowest} {
+		p.answered(p.patience(), true)
+		if got := p.patience(); got != want {
+			t.Errorf("patience %v, want %v", got, want)
+		}
+	}
+	for range 4 {
+		p.answered(time.Millisecond, false)
+	}
+	if got := p.patience(); got != silence {
+		t.Errorf("patience %v after four quick answers, want %v", got, silence)
+	}
+	p.answered(silence/2, false)
+	if got := p.patience(); got != 2*silence {
+		t.Errorf("patience %v after an answer of %v, want %v", got, silence/2, 2*silence)
+	}
+}
+
 // TestObserverOfAFailingAPI tells what cannot be read where one kind fails, and
 // that the API is gone where all do; both heal.
 func TestObserverOfAFailingAPI(t *testing.T) {

@@ -41,6 +41,9 @@ const (
 	// the connection stays open.
 	probeEvery = 250 * time.Millisecond
 	silence    = 900 * time.Millisecond
+	// An API whose answers are slow is given four times as long as it takes, up
+	// to slowest.
+	slowest = 5 * time.Second
 	// throttleGap is after how long without a refusal an API is no longer
 	// throttled.
 	throttleGap = 5 * time.Second
@@ -329,7 +332,7 @@ func (o *Observer) attend(ctx context.Context, conn *Conn, mark [sha256.Size]byt
 			case err == nil:
 			case errors.Is(err, syscall.ECONNREFUSED):
 				return cause(err)
-			case conn.pulse.quiet() > silence:
+			case conn.pulse.quiet() > conn.pulse.patience():
 				return cause(err)
 			default:
 				// A connection that broke while it was in use fails the first
@@ -350,7 +353,7 @@ func (o *Observer) attend(ctx context.Context, conn *Conn, mark [sha256.Size]byt
 			if conn.pulse.quiet() >= probeEvery {
 				ask()
 			}
-			if quiet := conn.pulse.quiet(); quiet > silence {
+			if quiet := conn.pulse.quiet(); quiet > conn.pulse.patience() {
 				return fmt.Sprintf("no sign of life for %v", quiet.Round(time.Millisecond))
 			}
 			o.noteThrottle(conn.pulse.throttled.Swap(false))
