@@ -33,16 +33,19 @@ const (
 	// grow by a factor of e in 1.6 cycles.
 	vcfSing = -0.2
 	// vcfBend is how much damping a squared volt adds at full resonance, so
-	// that it sings at AudioPeak.
+	// that it sings at AudioPeak; below that it goes with the fourth power of
+	// resonance, because what has no resonance needs no bound.
 	vcfBend = -vcfSing / (AudioPeak * AudioPeak)
 	// vcfSeed is the thermal noise, in volts, that a filter above the edge of
 	// oscillation sings up from: 114 dB below AudioPeak.
 	vcfSeed = 1e-5
 	// vcfKnee and vcfTop are where the output stage begins to bend and where
-	// it ends, in volts; the input stage is linear up to AudioPeak and ends at
+	// it ends, in volts. The input stage is linear up to vcfLinear, which is
+	// above what a band-limited step of AudioPeak overshoots to, and ends at
 	// vcfKnee.
-	vcfKnee = 10
-	vcfTop  = 12
+	vcfLinear = 6
+	vcfKnee   = 10
+	vcfTop    = 12
 	// vcfStateBound in volts catches what no signal within the rails builds up.
 	vcfStateBound = 200
 )
@@ -99,7 +102,7 @@ func (f *VCF) Process(out *[VCFOutputs]*[VCFBlock]float32, n int, in, drive, her
 			}
 			r = min(r, 1)
 			d := vcfDamping(r)
-			f.resonances = [3]float32{d, vcfBend * r * r, 1 + max(d, 0)*0.5}
+			f.resonances = [3]float32{d, vcfBend * r * r * r * r, 1 + max(d, 0)*0.5}
 		}
 		k[i], bend[i], gain[i] = f.resonances[0], f.resonances[1], f.resonances[2]
 		if k[i] <= 0 {
@@ -156,13 +159,13 @@ func (f *VCF) filter(n int, x, g, k, bend, low, band, high *[VCFBlock]float32) {
 	f.s1, f.s2, f.e1 = s1, s2, e1
 }
 
-// vcfInput is linear up to AudioPeak, above which it bends softly to vcfKnee.
+// vcfInput is linear up to vcfLinear, above which it bends softly to vcfKnee.
 func vcfInput(v float32) float32 {
-	if v > AudioPeak {
-		return AudioPeak + (vcfKnee-AudioPeak)*rationalTanh((v-AudioPeak)*(1/(vcfKnee-AudioPeak)))
+	if v > vcfLinear {
+		return vcfLinear + (vcfKnee-vcfLinear)*rationalTanh((v-vcfLinear)*(1.0/(vcfKnee-vcfLinear)))
 	}
-	if v < -AudioPeak {
-		return -AudioPeak + (vcfKnee-AudioPeak)*rationalTanh((v+AudioPeak)*(1/(vcfKnee-AudioPeak)))
+	if v < -vcfLinear {
+		return -vcfLinear + (vcfKnee-vcfLinear)*rationalTanh((v+vcfLinear)*(1.0/(vcfKnee-vcfLinear)))
 	}
 	return v
 }

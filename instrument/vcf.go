@@ -10,7 +10,7 @@ func vcfSpec() *ModuleSpec {
 		Params: []ParamSpec{
 			{Name: "cutoff", Doc: "corner of low and high, centre of band and notch", Unit: "Hz", Min: 20, Max: 20000, Value: 1000, Curve: Exponential, PerVolt: 1, PolyCV: true},
 			{Name: "resonance", Doc: "emphasis at the cutoff; above 0.91 it sings by itself, at 1 with 5 V", Min: 0, Max: 1, PerVolt: 0.1, PolyCV: true},
-			{Name: "drive", Doc: "level before the filter, which bends what is above 5 V", Unit: "dB", Min: -24, Max: 24},
+			{Name: "drive", Doc: "level before the filter, which bends what is above 6 V", Unit: "dB", Min: -24, Max: 24},
 		},
 		Inputs: []JackSpec{
 			{Name: "in", Kind: Audio, Poly: true, Doc: "what is filtered"},
