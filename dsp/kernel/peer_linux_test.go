@@ -186,4 +186,3 @@ func ourVoices(tb testing.TB, play []note, seconds float64, moving bool, left, r
 		}
 	})
 }
-

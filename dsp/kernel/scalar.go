@@ -67,7 +67,7 @@ func (b *bank) prepare(what int) (ended uint16) {
 				if !(f > 1) {
 					f = 1
 				}
-				b.inv[o][l] = 1 / f
+				b.inv[o][l] = phases / f
 			}
 			if what&newGains != 0 {
 				approach(&b.gain[o][l], &b.dgain[o][l], &b.ggain[o][l], b.want[o][l])
@@ -103,15 +103,19 @@ func sound(x float32) float32 {
 	return 0
 }
 
+// lastRow is just before the end of a residual table.
+const lastRow = 127.99999
+
 // residuals adds those of a period's events: wherever the phase comes round.
-// It is where the phase begins; sample at is heard a period before the first
-// frame.
+// The phase is that after the frame before; the residual of an event at the
+// first frame begins at sample at. inv is the number of rows of the table over
+// inc.
 func residuals(ring *[rowSize]float32, at int, table *dsp.ResidualTable, phase, inc uint32, inv, size float32) {
 	i := uint64(inc)
 	for way := 1<<32 - uint64(phase); 16*i >= way; way += 1 << 32 {
 		k := (way + i - 1) / i
-		x := float32(float32(int32(k*i-way))*inv) * float32(phases)
-		r := min(int32(x), int32(phases-1))
+		x := min(float32(int32(k*i-way))*inv, lastRow)
+		r := int32(x)
 		f := x - float32(r)
 		second := size * f
 		first := size - second

@@ -22,12 +22,15 @@ const (
 	chunk   = 8          // samples that are written at once
 	span    = 4 * Period // of a ring of samples under way
 	rowSize = span + chunk
-	phases  = len(dsp.ResidualTable{}) - 1 // rows of the residual tables
+	phases  = 128 // rows of the residual tables
 )
 
 // A period must be half a residual, or a step would come too late or reach
 // beyond its row.
-var _ [0]struct{} = [Latency - Period]struct{}{}
+var (
+	_ [0]struct{} = [Latency - Period]struct{}{}
+	_ [0]struct{} = [len(dsp.ResidualTable{}) - phases - 1]struct{}{}
+)
 
 const (
 	topPitch  = 0.49 // of the sample rate: of oscillators and filters alike
@@ -59,7 +62,7 @@ type bank struct {
 	next   [2]counts // of the period after it
 	lead   [2]counts // phase after the heard period, plus half a cycle
 	hertz  [2]lanes
-	inv    [2]lanes // 1/next
+	inv    [2]lanes // rows of a residual table per unit of phase
 	scale  [2]lanes // volts per unit of phase
 	size   [2]lanes // of a residual: base + slope·next
 	base   [2]lanes
@@ -107,6 +110,7 @@ type Sum struct {
 type Voices struct {
 	bank   *bank
 	extra  [Period]lanes // what joins each voice behind its level, by frame
+	sum    Sum           // of Process
 	has    uint16        // lanes with an extra
 	sounds uint16        // lanes that sound
 	pos    int           // frames rendered of this period
@@ -387,7 +391,7 @@ func (v *Voices) roll(lane int) {
 		for o := range 2 {
 			inc := uint32(b.inc[o][lane])
 			phase := uint32(b.phase[o][lane]) ^ 1<<31 + (p-1)*Period*inc - uint32(v.pos)*inc
-			inv := 1 / max(float32(inc), 1)
+			inv := phases / max(float32(inc), 1)
 			size := b.base[o][lane] + float32(b.slope[o][lane]*float32(inc))
 			v.steps(lane, at, phase, inc, inv, size)
 		}
@@ -536,10 +540,9 @@ func (v *Voices) Process(left, right []float32) {
 		v.pos = min(v.pos+min(len(left), len(right)), Period)
 		return
 	}
-	var s Sum
 	n := min(len(left), len(right), Period-v.pos)
-	v.AddTo(&s, n)
-	s.Stereo(left[:n], right[:n])
+	v.AddTo(&v.sum, n)
+	v.sum.Stereo(left[:n], right[:n])
 }
 
 // bound limits a setting; NaN gives the lower end.

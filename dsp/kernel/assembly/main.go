@@ -199,9 +199,8 @@ func prepare(b, what Register) GPVirtual {
 		VMULPS(f(slope), x, s)
 		VADDPS(f(base), s, s)
 		VMOVUPS(s, f(size))
-		one := load(number(1))
-		VMAXPS(one, x, x)
-		VDIVPS(x, one, x)
+		VMAXPS(number(1), x, x)
+		VDIVPS(x, load(number(128)), x)
 		VMOVUPS(x, f(inv))
 	}
 	Label("pitches")
@@ -369,16 +368,12 @@ func residuals(b, table Register, offset uint32, negative bool, label string) {
 	SUBQ(way, since)
 	x, whole := XMM(), XMM()
 	VXORPS(x, x, x)
-	VXORPS(whole, whole, whole)
 	VCVTSI2SSL(since.As32(), x, x)
 	VMULSS(inverse, x, x)
-	VMULSS(number(128), x, x)
-	r, last := GP32(), GP32()
+	VMINSS(number(127.99999), x, x)
+	r := GP32()
 	VCVTTSS2SI(x, r)
-	MOVL(U32(127), last)
-	CMPL(r, last)
-	CMOVLGT(last, r)
-	VCVTSI2SSL(r, whole, whole)
+	VROUNDSS(Imm(3), x, x, whole)
 	VSUBSS(whole, x, x)
 	second, first := YMM(), YMM()
 	VMULSS(x, height, second.AsX())
@@ -407,7 +402,9 @@ func residuals(b, table Register, offset uint32, negative bool, label string) {
 	Label(label + "Done")
 }
 
-// transpose takes the period's residuals out of the ring.
+// transpose copies the period's residuals out of the ring. What it leaves
+// there is cleared by run, lane by lane with each frame: here the stores would
+// be waited for, there they cost nothing.
 func transpose(b Register) {
 	p := GP64()
 	MOVLQSX(field(b, at), p)
@@ -437,12 +434,6 @@ func transpose(b Register) {
 			}
 		}
 	}
-	zero := YMM()
-	VXORPS(zero, zero, zero)
-	for l := range 16 {
-		VMOVUPS(zero, field(p, l*ringRow))
-		VMOVUPS(zero, field(p, l*ringRow+32))
-	}
 }
 
 // run renders frames. With AVX-512 all lanes go at once and all state fits the
@@ -467,9 +458,17 @@ func run(shape string, wide, rest bool) {
 	waves := Load(Param("from"), GP64())
 	SHLQ(Imm(6), waves)
 	LEAQ(Mem{Base: b, Index: waves, Scale: 1, Disp: wave}, waves)
+	used := Load(Param("from"), GP64())
+	IMUL3Q(U32(ringRow), used, used)
+	ADDQ(b, used)
+	now := GP64()
+	MOVL(field(b, at), now.As32())
+	ADDL(Imm(48), now.As32()) // the period before: at has moved on
+	ANDL(Imm(63), now.As32())
+	LEAQ(Mem{Base: used, Index: now, Scale: 4, Disp: ring}, used)
 	n := Load(Param("n"), GP64())
 	if wide {
-		loop(shape, wide, rest, "frame", b, sum, extra, waves, n, 0)
+		loop(shape, wide, rest, "frame", b, sum, extra, waves, used, n, 0)
 		VZEROUPPER()
 		RET()
 		return
@@ -478,19 +477,20 @@ func run(shape string, wide, rest bool) {
 	for h, end := range []string{"upper", "done"} {
 		TESTL(U32(0xff<<(8*h)), mask)
 		JZ(LabelRef(end))
-		s, e, w, c := GP64(), GP64(), GP64(), GP64()
+		s, e, w, c, u := GP64(), GP64(), GP64(), GP64(), GP64()
 		MOVQ(sum, s)
+		MOVQ(used, u)
 		MOVQ(extra, e)
 		MOVQ(waves, w)
 		MOVQ(n, c)
-		loop(shape, wide, rest, []string{"frame0", "frame1"}[h], b, s, e, w, c, 32*h)
+		loop(shape, wide, rest, []string{"frame0", "frame1"}[h], b, s, e, w, u, c, 32*h)
 		Label(end)
 	}
 	VZEROUPPER()
 	RET()
 }
 
-func loop(shape string, wide, rest bool, label string, b, sum, extra, waves, n Register, lanes int) {
+func loop(shape string, wide, rest bool, label string, b, sum, extra, waves, used, n Register, lanes int) {
 	vector := func() VecVirtual {
 		if wide {
 			return ZMM()
@@ -594,6 +594,15 @@ func loop(shape string, wide, rest bool, label string, b, sum, extra, waves, n R
 		VADDPS(place, y, y)
 		VMOVUPS(y, place)
 	}
+	nothing := vector()
+	if wide {
+		VPXORD(nothing, nothing, nothing)
+	} else {
+		VXORPS(nothing, nothing, nothing)
+		VMOVUPS(nothing, field(used, 32))
+	}
+	VMOVUPS(nothing, field(used, 0))
+	ADDQ(U32(ringRow), used)
 	ADDQ(Imm(row), waves)
 	if !rest {
 		ADDQ(Imm(row), extra)
