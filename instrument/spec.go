@@ -268,7 +268,7 @@ var specs = func() []*ModuleSpec {
 		deploymentSpec(), podSpec(), serviceSpec(), ingressSpec(), nodeSpec(), namespaceSpec(),
 		hpaSpec(), cronJobSpec(), jobSpec(), controllerSpec(), etcdSpec(), apiServerSpec(), ruleSpec(),
 		vcoSpec(), vcfSpec(), adsrSpec(), lfoSpec(), sampleHoldSpec(), slewSpec(), attenuverterSpec(), scopeSpec(),
-		voiceSpec(), noiseSpec(), vcaSpec(), reverbSpec(), mixerSpec(), clockSpec(), euclidSpec(), quantizerSpec(), delayUnitSpec(), chorusSpec(), compressorSpec(), audioOutSpec(),
+		voiceSpec(), noiseSpec(), vcaSpec(), reverbSpec(), mixerSpec(), clockSpec(), euclidSpec(), quantizerSpec(), delayUnitSpec(), chorusSpec(), compressorSpec(), drumSpec(), audioOutSpec(),
 	}
 	for _, s := range all {
 		s.finish()
