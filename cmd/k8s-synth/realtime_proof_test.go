@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -272,7 +273,7 @@ func newProofRig(t *testing.T, ctx context.Context) *proofRig {
 }
 
 // blamed matches what the server says of a client that it found late.
-var blamed = regexp.MustCompile(`JackEngine::XRun: client (?:= )?(\S+) (?:was not finished|finished after)`)
+var blamed = regexp.MustCompile(`JackEngine::XRun: client (?:= )?(\S+) (?:was not finished, state = (\w+)|finished after)`)
 
 // xruns counts the server's xruns by the client that it names, from an offset
 // of its log on.
@@ -284,6 +285,9 @@ func (r *proofRig) xruns(from int) (by map[string]int, end int) {
 	by = map[string]int{}
 	for _, m := range blamed.FindAllSubmatch(data[from:], -1) {
 		by[string(m[1])]++
+		if len(m[2]) > 0 {
+			by[string(m[1])+" "+string(m[2])]++
+		}
 	}
 	// Of the server's own: its driver's thread was woken late.
 	by["server"] = bytes.Count(data[from:], []byte("JackTimedDriver::Process XRun"))
@@ -569,6 +573,8 @@ func TestProofJACK(t *testing.T) {
 		row("callbacks", "%d", main.audio.Callbacks, p.Callbacks)
 		row("work of a block, µs", "%.1f", main.audio.Load*hardware.BlockFrames/48000*1e6, p.CPUNs/1000)
 		row("JACK xruns laid to it", "%d", main.xruns["k8s-synth"], main.xruns["peer"])
+		row("of them not woken in time", "%d", main.xruns["k8s-synth Triggered"], main.xruns["peer Triggered"])
+		row("at work at the end of the period", "%d", main.xruns["k8s-synth Running"], main.xruns["peer Running"])
 		row("callbacks late by its own clock", "%d", main.audio.LateCallbacks, p.Late)
 		row("underruns of the ring", "%v", main.audio.Underruns, "")
 		row("frames of them", "%v", main.audio.UnderrunFrames, "")
@@ -596,8 +602,10 @@ func TestProofJACK(t *testing.T) {
 		if main.audio.Underruns != 0 {
 			t.Errorf("%d underruns of the ring at its default depth", main.audio.Underruns)
 		}
-		if mine, its := main.xruns["k8s-synth"], main.xruns["peer"]; mine > its {
-			t.Errorf("%d xruns are laid to the instrument, %d to the C client", mine, its)
+		// What stops both is the machine, at random: of equal rates one count is
+		// above the other every second time, but not by twice the deviation.
+		if mine, its := main.xruns["k8s-synth"], main.xruns["peer"]; float64(mine-its) > 2*math.Sqrt(float64(mine+its)) {
+			t.Errorf("%d xruns are laid to the instrument, %d to the C client: more than chance explains", mine, its)
 		}
 		if main.changesSecond < 0.95*stormRate {
 			t.Errorf("the storm had %.0f changes a second, want %d", main.changesSecond, stormRate)
@@ -607,6 +615,9 @@ func TestProofJACK(t *testing.T) {
 		}
 	}
 
+	if os.Getenv("K8S_SYNTH_PROOF_ONLY") == "main" {
+		return
+	}
 	var rows []proofResult
 	for _, depth := range []int{1, 2, 3, 4, 6, 8, 12, 16} {
 		rows = append(rows, r.play(ctx, proofTrial{name: "as it is", depth: depth, seconds: short, withC: true}))
