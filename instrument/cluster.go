@@ -117,7 +117,10 @@ func podSpec() *ModuleSpec {
 // pod is a panel with one voice, which its own jacks play.
 type pod struct {
 	panel
-	voice   podVoice
+	voices  [1]podVoice
+	section section
+	right   [BlockSize]float32 // all is on the left
+	on      bool               // the voice can put out something
 	request dsp.SchmittTrigger
 	event   dsp.SchmittTrigger
 	mute    bool // nothing takes the voice on
@@ -136,15 +139,24 @@ const (
 
 func (p *pod) Init(sampleRate float64, seed uint64) {
 	p.panel.init(Spec("pod"), sampleRate)
-	p.voice.Init(sampleRate, seed)
+	p.section.bank.Init(sampleRate)
+	p.section.bank.SetPan(0, 1, 0)
+	p.voices[0].Init(&p.section.bank, 0, sampleRate, seed)
 }
 
 // Reset silences the voice and lowers the jacks. Audio thread.
 func (p *pod) Reset() {
 	p.panel.Reset()
-	p.voice.Reset()
+	p.hush()
 	p.request.Reset()
 	p.event.Reset()
+}
+
+// hush silences the voice at once. Audio thread.
+func (p *pod) hush() {
+	p.voices[0].Reset()
+	p.section.bank.Reset()
+	p.on = false
 }
 
 // Process renders the panel, then the voice that it plays, where a cable
@@ -157,36 +169,31 @@ func (p *pod) Process(io *IO) {
 	if io.Wanted&(1<<podAudio) == 0 {
 		if !p.mute {
 			p.mute = true
-			p.voice.Reset()
+			p.hush()
 			out.Fill(0)
 		}
 		return
 	}
 	p.mute, out.Held = false, 0
 	b := out.Volts[0][:io.N]
+	clear(b)
 	event, request := &io.Out[podEvent].Volts[0], &io.In[1].Volts[0]
-	in := &p.voice.in
+	v := &p.voices[0]
 	for i := 0; i < io.N; {
 		since := int((io.Frame + int64(i)) % controlFrames)
 		if since == 0 {
-			ready, phase, exists := io.Out[podReady].Volts[0][i], io.Out[podPhase].Volts[0][i], io.Out[podExists].Volts[0][i]
-			in.pitch = io.Params[0][i] / 12
-			in.load = min(max(io.Out[podLoad].Volts[0][i], 0), 10)
-			in.open = ready > dsp.SchmittHigh
-			if gate := phase > 2.5 && phase < 7.5; gate != in.gate {
-				p.voice.gate(gate)
-			}
-			in.breath = exists > dsp.SchmittHigh && !in.gate && phase > -2.5 && phase < 2.5
-			p.voice.control()
+			p.look(io, i)
 		}
 		if p.event.Next(event[i]) {
-			p.voice.strike(GestureAt(io.Out[podKind].Volts[0][i]))
+			p.wake(since)
+			v.strike(GestureAt(io.Out[podKind].Volts[0][i]))
 		}
 		if p.request.Next(request[i]) {
-			if in.open {
-				p.voice.strike(GestureServed)
+			p.wake(since)
+			if v.in.open {
+				v.strike(GestureServed)
 			} else {
-				p.voice.strike(GestureMissed)
+				v.strike(GestureMissed)
 			}
 		}
 		end := min(io.N, i+controlFrames-since)
@@ -195,8 +202,46 @@ func (p *pod) Process(io *IO) {
 				end = k
 			}
 		}
-		p.voice.render(b[i:end])
+		if p.on {
+			p.section.render(p.voices[:], 1, b[i:end], p.right[i:end])
+		}
 		i = end
+	}
+}
+
+// look reads what plays the voice; every controlFrames. Audio thread.
+func (p *pod) look(io *IO, i int) {
+	v := &p.voices[0]
+	ready, phase, exists := io.Out[podReady].Volts[0][i], io.Out[podPhase].Volts[0][i], io.Out[podExists].Volts[0][i]
+	v.in.pitch = io.Params[0][i] / 12
+	v.in.load = min(max(io.Out[podLoad].Volts[0][i], 0), 10)
+	v.in.open = ready > dsp.SchmittHigh
+	gate := phase > 2.5 && phase < 7.5
+	v.in.breath = exists > dsp.SchmittHigh && !gate && phase > -2.5 && phase < 2.5
+	if p.on {
+		v.control()
+	}
+	p.section.bank.Begin()
+	if p.on = p.on && v.active(); !p.on {
+		p.section.bank.HasExtra(0)
+	}
+	if gate != v.in.gate {
+		if gate {
+			p.wake(0)
+		}
+		v.gate(gate)
+	}
+	if v.in.breath {
+		p.wake(0)
+	}
+}
+
+// wake makes the voice ready for what it is to play. Audio thread.
+func (p *pod) wake(since int) {
+	if !p.on {
+		p.on = true
+		p.section.sync(since)
+		p.voices[0].begin(false)
 	}
 }
 

@@ -27,12 +27,13 @@ const (
 	tensionVolts   = 1.2  // tension at which the spread has 63 % of its size
 
 	breathLevel   = 0.16 // of a pending pod's noise at its opening
-	breathSeconds = 2.5  // over which it opens to four times that
+	breathSeconds = 2.5  // over which it opens: louder and wider, to four times the amplitude
 	breathFade    = 0.06 // time constant of its coming and going
 	airLevel      = 0.10 // of the noise that tension brings to a sounding voice
 
-	restPhase   = 0.05 // cycles between the two oscillators at rest: cancels no harmonic below the tenth
-	lockSeconds = 0.1  // time constant of getting there
+	restPhase    = 0.05  // cycles between the two oscillators at rest: cancels no harmonic below the tenth
+	lockSeconds  = 0.1   // time constant of getting there
+	widthSeconds = 0.005 // the same of a pulse that takes on another width
 
 	levelFloor = 1e-5 // amplitude below which a voice is silent, −100 dB
 
@@ -45,7 +46,7 @@ const (
 
 // breathQ is the quality of a breath at its opening, and once it has opened:
 // from a whistle to a wind.
-var breathQ = [2]float32{9, 9}
+var breathQ = [2]float32{9, 3}
 
 // podVoice is the voice of one pod: two saws in unison through a low-pass,
 // a breath of filtered noise, and a struck body. Tension pulls the unison
@@ -77,12 +78,13 @@ type podVoice struct {
 	attack, attackA     float32
 	decay, decayA       float32
 	release, releaseA   float32
-	glide, glideA       float32
+	slide, slideA       float32
 	contour, contourA   float32
 	pitch               float32 // where the glide is, V/oct
-	sweepOct            float32 // of the contour, 1…0
+	fallen              float32 // what is left of the contour, 1…0
 	loud                float32 // by velocity, 0…1
 	falls               bool    // the attack is over
+	keyed               bool    // open from the start, as a keyboard's notes are
 	tune                float32 // of the state, in cents
 	tension             float32 // smoothed, in volts with its sign
 	bright              float32
@@ -252,10 +254,11 @@ func (v *podVoice) share(seconds float32, constants, n float64, last, a *float32
 // begin wakes a silent voice: a note begins in its own state, not in that of
 // the last one. One that is open from the start is in tune from the start.
 // Audio thread.
-func (v *podVoice) begin(open bool) {
-	v.tension, v.pitch, v.waited, v.sweepOct = v.in.tension, v.in.pitch, 0, 0
+func (v *podVoice) begin(keyed bool) {
+	v.keyed = keyed
+	v.tension, v.pitch, v.waited, v.fallen = v.in.tension, v.in.pitch, 0, 0
 	v.tune, v.bright = closedCents, 0
-	if open {
+	if keyed {
 		v.tune, v.bright = 0, 1
 	}
 	v.cut, v.fading, v.falls = v.cut && v.in.gate, false, false
@@ -267,7 +270,7 @@ func (v *podVoice) begin(open bool) {
 func (v *podVoice) gate(on bool) {
 	v.in.gate = on
 	if on {
-		v.cut, v.falls, v.sweepOct = false, false, 1
+		v.cut, v.falls, v.fallen = false, false, 1
 		if !v.bank.Sounds(v.lane) {
 			v.bank.SetMix(v.lane, v.shape.mix[0], v.shape.mix[1])
 			v.bank.SetPhase(v.lane, 1, v.shape.apart)
@@ -290,8 +293,8 @@ func (v *podVoice) aim() {
 	case v.falls:
 		decay := v.share(v.shape.decay, 3*math.Ln10, 1, &v.decay, &v.decayA)
 		v.bank.SetLevel(v.lane, v.peak()*v.shape.sustain, decay)
-	case v.in.open:
-		v.bank.SetLevel(v.lane, v.peak(), max(min(v.openLevelA, release), attack))
+	case v.in.open && !v.keyed:
+		v.bank.SetLevel(v.lane, v.peak(), max(v.openLevelA, attack))
 	default:
 		v.bank.SetLevel(v.lane, v.peak(), attack)
 	}
@@ -352,13 +355,13 @@ func (v *podVoice) control() {
 		}
 	}
 	if v.shape.glide > 0 {
-		v.pitch += v.share(v.shape.glide, 3*math.Ln10, controlFrames, &v.glide, &v.glideA) * (v.in.pitch - v.pitch)
+		v.pitch += v.share(v.shape.glide, 3*math.Ln10, controlFrames, &v.slide, &v.slideA) * (v.in.pitch - v.pitch)
 	} else {
 		v.pitch = v.in.pitch
 	}
-	if v.sweepOct > 0 {
-		if v.sweepOct -= v.share(v.shape.fall, 3*math.Ln10, controlFrames, &v.contour, &v.contourA) * v.sweepOct; v.sweepOct < 1e-4 {
-			v.sweepOct = 0
+	if v.fallen > 0 {
+		if v.fallen -= v.share(v.shape.fall, 3*math.Ln10, controlFrames, &v.contour, &v.contourA) * v.fallen; v.fallen < 1e-4 {
+			v.fallen = 0
 		}
 	}
 	v.drift += v.driftStep
@@ -373,7 +376,7 @@ func (v *podVoice) control() {
 	if v.in.breath {
 		v.waited += controlFrames / float32(v.rate)
 		opened := min(v.waited/breathSeconds, 1)
-		v.breathTo = breathLevel * (1 + 3*opened) * v.shape.breaths
+		v.breathTo = breathLevel * (1 + 1.3*opened) * v.shape.breaths
 		v.air.SetQ(breathQ[0] + (breathQ[1]-breathQ[0])*opened)
 	} else {
 		if v.waited > 0 {
@@ -423,8 +426,8 @@ func (v *podVoice) settle() (strain float32) {
 	v.bank.SetHertz(v.lane, 0, one)
 	v.bank.SetHertz(v.lane, 1, two)
 	octaves := v.shape.bright + 0.12*v.in.load
-	if v.sweepOct > 0 {
-		octaves += v.shape.contour * v.loud * v.sweepOct
+	if v.fallen > 0 {
+		octaves += v.shape.contour * v.loud * v.fallen
 	}
 	open := closedRatio + v.bright*(v.opening.of(octaves)-closedRatio)
 	v.bank.SetFilter(v.lane, min(v.base.at(v.pitch)*open, 12000), v.shape.q)
@@ -572,31 +575,31 @@ func (v *podVoice) extra(b []float32) {
 	}
 }
 
-// choir is a bank and what its lanes hold beside it.
-type choir struct {
+// section is a bank and where its sound is summed.
+type section struct {
 	bank kernel.Voices
 	sum  kernel.Sum
 }
 
 // sync puts a silent bank where a voice may start: since frames into the
 // control period. Audio thread.
-func (c *choir) sync(since int) {
-	if c.bank.Left() != controlFrames-since {
-		c.bank.Begin()
-		c.bank.AddTo(&c.sum, since)
+func (s *section) sync(since int) {
+	if s.bank.Left() != controlFrames-since {
+		s.bank.Begin()
+		s.bank.AddTo(&s.sum, since)
 	}
 }
 
 // render adds the next frames, which must not reach over a control period, of
 // those voices of the bank that are in the mask. Audio thread.
-func (c *choir) render(voices []podVoice, mask uint16, left, right []float32) {
+func (s *section) render(voices []podVoice, mask uint16, left, right []float32) {
 	if mask == 0 {
-		c.bank.HasExtra(0)
-		c.bank.AddTo(&c.sum, len(left)) // only time
+		s.bank.HasExtra(0)
+		s.bank.AddTo(&s.sum, len(left)) // only time
 		return
 	}
-	has, from := uint16(0), controlFrames-c.bank.Left()
-	extra := c.bank.Extra()
+	has, from := uint16(0), controlFrames-s.bank.Left()
+	extra := s.bank.Extra()
 	for m := mask; m != 0; m &= m - 1 {
 		l := bits.TrailingZeros16(m)
 		v := &voices[l]
@@ -610,9 +613,9 @@ func (c *choir) render(voices []podVoice, mask uint16, left, right []float32) {
 			extra[from+k][l] = x
 		}
 	}
-	c.bank.HasExtra(has)
-	c.bank.AddTo(&c.sum, len(left))
-	c.sum.Stereo(left, right)
+	s.bank.HasExtra(has)
+	s.bank.AddTo(&s.sum, len(left))
+	s.sum.Stereo(left, right)
 }
 
 // chords are the pitches of a Voice's channels with no pitch cable: ratios
