@@ -119,28 +119,26 @@ func (s *server) exit(within time.Duration) int {
 	}
 }
 
-// cpuTime is what the kernel has accounted to all threads of a process, in
-// nanoseconds.
-func cpuTime(t *testing.T, pid int) time.Duration {
+// cpuTime is what the kernel has accounted to all threads of a process, and for
+// how long they could have run and another program did.
+func cpuTime(t *testing.T, pid int) (used, waited time.Duration) {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(files) == 0 {
 		t.Skip("this kernel tells no processor time by thread: /proc/PID/task/*/schedstat is missing")
 	}
-	var total time.Duration
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			continue // a thread that has ended
 		}
-		first, _, _ := strings.Cut(string(b), " ")
-		n, err := strconv.ParseInt(first, 10, 64)
-		if err != nil {
+		var on, off time.Duration
+		if _, err := fmt.Sscan(string(b), (*int64)(&on), (*int64)(&off)); err != nil {
 			t.Fatalf("%s: %q", f, b)
 		}
-		total += time.Duration(n)
+		used, waited = used+on, waited+off
 	}
-	return total
+	return used, waited
 }
 
 // resident is the resident memory of a process, in MiB.
@@ -159,7 +157,9 @@ func resident(t *testing.T, pid int) int {
 
 // TestBurnsWhatItIsTold measures the process from outside. A machine that is
 // busy with something else may fail to give the time, so that each load has a
-// few attempts; a law that is wrong is wrong in all of them.
+// few attempts; a law that is wrong is wrong in all of them. What it lacks must
+// be what its threads waited for a processor, as the kernel tells it, and what
+// it uses too much must be what it lacked before.
 func TestBurnsWhatItIsTold(t *testing.T) {
 	s := startServer(t, nil)
 	loads := []int{50, 200, 700}
@@ -171,40 +171,51 @@ func TestBurnsWhatItIsTold(t *testing.T) {
 			t.Fatalf("PUT /load: %d %s", code, body)
 		}
 		const attempts = 6
-		var got []float64
-		for range attempts {
+		tolerance := 0.05 * float64(want)
+		type attempt struct{ got, waited float64 } // millicores
+		var made []attempt
+		right, excused := false, false
+		for len(made) < attempts && !right {
 			time.Sleep(100 * time.Millisecond)
-			began, before := time.Now(), cpuTime(t, s.cmd.Process.Pid)
+			began := time.Now()
+			used, waited := cpuTime(t, s.cmd.Process.Pid)
 			time.Sleep(1200 * time.Millisecond)
-			used := cpuTime(t, s.cmd.Process.Pid) - before
-			got = append(got, 1000*used.Seconds()/time.Since(began).Seconds())
-			if last := got[len(got)-1]; math.Abs(last-float64(want)) <= 0.05*float64(want) {
-				break
+			usedThen, waitedThen := cpuTime(t, s.cmd.Process.Pid)
+			elapsed := time.Since(began).Seconds()
+			is := attempt{1000 * (usedThen - used).Seconds() / elapsed, 1000 * (waitedThen - waited).Seconds() / elapsed}
+			off := is.got - float64(want)
+			right = math.Abs(off) <= tolerance
+			if off < 0 {
+				excused = -off <= is.waited+tolerance
+			} else {
+				// At most the backlog is caught up.
+				excused = len(made) > 0 && off <= tolerance+min(made[len(made)-1].waited, float64(want)*backlog.Seconds()/elapsed)
 			}
+			made = append(made, is)
 		}
-		if last := got[len(got)-1]; math.Abs(last-float64(want)) > 0.05*float64(want) {
-			// More than is asked for is never the fault of a busy machine.
-			if want > 1000*runtime.NumCPU()/2 && last < float64(want) {
-				t.Logf("asked for %d millicores, got %.0f: this machine did not have them", want, got)
-				continue
-			}
-			t.Errorf("asked for %d millicores, got %.0f, off by more than 5 %%", want, got)
+		if !right && excused {
+			t.Logf("asked for %d millicores, got and waited for %.0f: this machine did not have them", want, made)
 			continue
 		}
-		t.Logf("asked for %4d millicores, got %.1f", want, got[len(got)-1])
+		if !right {
+			t.Errorf("asked for %d millicores, got and waited for %.0f, off by more than 5 %%", want, made)
+			continue
+		}
+		got, waited := made[len(made)-1].got, made[len(made)-1].waited
+		t.Logf("asked for %4d millicores, got %.1f", want, got)
 		var l load
 		_, _, body := s.ask("GET", "/load")
-		if err := json.Unmarshal([]byte(body), &l); err != nil || l.CPU != want || math.Abs(float64(l.Used-want)) > 0.15*float64(want)+10 {
+		if err := json.Unmarshal([]byte(body), &l); err != nil || l.CPU != want || math.Abs(float64(l.Used-want)) > 0.15*float64(want)+10+waited {
 			t.Errorf("GET /load: %s (%v); asked for %d", body, err, want)
 		}
 	}
 	// Nothing asked for is nothing used: a resting pod costs nothing.
 	s.ask("PUT", "/load?cpu=0")
 	time.Sleep(100 * time.Millisecond)
-	before := cpuTime(t, s.cmd.Process.Pid)
+	before, _ := cpuTime(t, s.cmd.Process.Pid)
 	time.Sleep(500 * time.Millisecond)
-	if used := cpuTime(t, s.cmd.Process.Pid) - before; used > 10*time.Millisecond {
-		t.Errorf("without a load it used %v in 500 ms", used)
+	if used, _ := cpuTime(t, s.cmd.Process.Pid); used-before > 10*time.Millisecond {
+		t.Errorf("without a load it used %v in 500 ms", used-before)
 	}
 }
 
