@@ -113,7 +113,7 @@ func notes(n int, seconds float64) []note {
 
 // peerVoices is the same synthesiser in scsynth: two Saws, RLPF, an EnvGen
 // that is an ADSR, and Pan2.
-func peerVoices(envelope scsynth.Rate, play []note, seconds float64) *scsynth.Score {
+func peerVoices(envelope scsynth.Rate, play []note) *scsynth.Score {
 	d, in := scsynth.Define("voice", []string{"hertz", "cutoff", "pan", "gate"}, []float32{440, 2000, 0, 1})
 	hertz, cutoff, pan, gate := in[0], in[1], in[2], in[3]
 	second := d.Operator(scsynth.Multiply, scsynth.Control, hertz, d.Constant(detune))
@@ -138,11 +138,14 @@ func peerVoices(envelope scsynth.Rate, play []note, seconds float64) *scsynth.Sc
 	return s
 }
 
-// ourVoices plays the notes in banks, into left and right.
-func ourVoices(tb testing.TB, play []note, seconds float64, moving bool, left, right []float32) time.Duration {
+// ourVoices plays the notes in banks, in blocks of 64 frames as scsynth does,
+// into left and right, and returns its processor time. Moving, the pitches and
+// the cutoff of each voice change in each control period.
+func ourVoices(tb testing.TB, play []note, moving, scalar bool, left, right []float32) time.Duration {
 	banks := make([]Voices, (len(play)+Lanes-1)/Lanes)
 	for i := range banks {
 		banks[i].Init(rate)
+		banks[i].scalar = scalar
 	}
 	for i, n := range play {
 		v, l := &banks[i/Lanes], i%Lanes
@@ -155,34 +158,39 @@ func ourVoices(tb testing.TB, play []note, seconds float64, moving bool, left, r
 		a := float64(n.pan+1) * math.Pi / 4
 		v.SetPan(l, float32(math.Cos(a)), float32(math.Sin(a)))
 	}
-	off := int(play[0].off * rate / Period)
+	const block = 64
+	off := int(play[0].off * rate / block)
 	return cost(tb, func() {
 		for i := range play {
 			banks[i/Lanes].Gate(i%Lanes, true)
 		}
-		var s Sum
-		for p := range len(left) / Period {
-			if p == off {
+		var sums [block / Period]Sum
+		for at := range len(left) / block {
+			if at == off {
 				for i := range play {
 					banks[i/Lanes].Gate(i%Lanes, false)
 				}
 			}
 			for i := range banks {
 				v := &banks[i]
-				if moving {
-					// Pitch and cutoff of each voice, each period.
-					for l := range min(Lanes, len(play)-i*Lanes) {
-						n := &play[i*Lanes+l]
-						bend := 1 + 0.001*float32(p&63)
-						v.SetHertz(l, 0, n.hertz*bend)
-						v.SetHertz(l, 1, n.hertz*detune*bend)
-						v.SetCutoff(l, n.cutoff*bend)
+				for p := range sums {
+					if moving {
+						for l := range min(Lanes, len(play)-i*Lanes) {
+							n := &play[i*Lanes+l]
+							bend := 1 + 0.001*float32((at*len(sums)+p)&63)
+							v.SetHertz(l, 0, n.hertz*bend)
+							v.SetHertz(l, 1, n.hertz*detune*bend)
+							v.SetCutoff(l, n.cutoff*bend)
+						}
 					}
+					v.Begin()
+					v.AddTo(&sums[p], Period)
 				}
-				v.Begin()
-				v.AddTo(&s, Period)
 			}
-			s.Stereo(left[p*Period:][:Period], right[p*Period:][:Period])
+			for p := range sums {
+				from := at*block + p*Period
+				sums[p].Stereo(left[from:][:Period], right[from:][:Period])
+			}
 		}
 	})
 }
