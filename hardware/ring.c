@@ -102,7 +102,6 @@ static void clock_update(ks_ring *r, uint64_t due_ns)
         // callbacks does not pass (0.1 Hz lets 1 ms of white jitter through as some 0.1 ms).
         double age = (double)(r->frames - r->dll_start) * r->nominal_spf;
         double bandwidth = age < 0.2 ? 4.0 : age < 2.0 ? 0.8 : 0.1;
-        if (age > 2.0 && e > r->late_periods * dt) ADD(&r->late, 1);
         double w = 2.0 * M_PI * bandwidth * dt;
         if (w > 0.5) w = 0.5;
         r->dll_time = expect + 1.41421356237 * w * e;
@@ -192,6 +191,9 @@ void ks_ring_drain_at(ks_ring *r, float *out, uint32_t frames, uint64_t due_ns)
     uint64_t fill = LOAD(&r->write) - read;
 
     clock_update(r, due_ns);
+    uint64_t now = ks_now_ns();
+    if (r->called && (double)(now - r->called) > (1 + r->late_periods) * (double)frames * r->nominal_spf * 1e9) ADD(&r->late, 1);
+    r->called = now;
     if (fill < RELAXED(&r->min_fill)) __atomic_store_n(&r->min_fill, fill, __ATOMIC_RELAXED);
     if (frames > RELAXED(&r->max_request)) __atomic_store_n(&r->max_request, frames, __ATOMIC_RELAXED);
 

@@ -50,6 +50,7 @@ typedef struct ks_ring {
     uint64_t cv_mask;
     uint32_t block;         // frames of a block, for lags
     uint32_t late_periods;  // periods in the device's own buffer, for late
+    uint64_t called;        // when the last callback came, ns; consumer only
     float   *data;
 } ks_ring;
 

@@ -24,8 +24,8 @@ type Stats struct {
 	Underruns      uint64 `json:"underruns"`
 	UnderrunFrames uint64 `json:"underrunFrames"`
 
-	// LateCallbacks are those that came later than the device's own buffer lasts: by then it has played
-	// a gap (an xrun), whatever the ring held.
+	// LateCallbacks are those that came so long after the last one that the device's own buffer had run
+	// out: it has played a gap (an xrun), whatever the ring held.
 	LateCallbacks uint64 `json:"lateCallbacks"`
 	// Lags counts callbacks by how many blocks the ring was short of its depth: how late the render
 	// goroutine was. The last element is that and more.

@@ -598,7 +598,14 @@ func sourceOf(t mapping.Transition) string {
 func (p *player) happened(source string, stamp time.Time) int64 {
 	now := p.device.Now()
 	rate := float64(p.o.device.Rate)
-	at := p.clocks.Of(source).Frame(stamp, now)
+	arrival := now
+	// A neighbour's clock is this machine's, and then how long it took is known.
+	// A stamp of the future, or one that is too old to be heard in time, is by
+	// another clock, or by one that was set.
+	if d := time.Since(stamp).Seconds(); d > -0.001 && d <= p.scene.Latency {
+		arrival -= d * rate
+	}
+	at := p.clocks.Of(source).Frame(stamp, arrival)
 	// What a source says of another second is heard when it comes.
 	if d := now - at; d < -rate || d > rate {
 		at = now
