@@ -48,8 +48,9 @@ type vco struct {
 }
 
 type vcoChannel struct {
-	osc  dsp.VCO
-	sync float32 // the sync input's latest voltage
+	osc   dsp.VCO
+	sync  dsp.Crossing
+	quiet int // frames for which the sync input has been 0 V
 }
 
 func (m *vco) Init(sampleRate float64, seed uint64) {
@@ -62,7 +63,8 @@ func (m *vco) Init(sampleRate float64, seed uint64) {
 func (m *vco) Reset() {
 	for c := range m.channels {
 		m.channels[c].osc.Reset()
-		m.channels[c].sync = 0
+		m.channels[c].sync.Reset()
+		m.channels[c].quiet = 0
 	}
 }
 
@@ -136,7 +138,7 @@ func (m *vco) channel(io *IO, c int, outs *[dsp.VCOOutputs]*[BlockSize]float32) 
 		}
 	}
 	var restarts *[BlockSize]float32
-	if ch.crossings(io.In[vcoSync], c, io.N, &ago) {
+	if ch.restarts(io.In[vcoSync].Channel(c), io.N, &ago) {
 		restarts = &ago
 	}
 	ch.osc.Process(outs, io.N, &inc, &width, restarts)
@@ -191,28 +193,20 @@ func (m *vco) increments(io *IO, c int, inc *[BlockSize]int32) {
 	}
 }
 
-// crossings finds where the sync input rises through 0 V, as frames (0…1)
+// restarts finds where the sync input rises through 0 V, as frames (0…1)
 // before each frame, −1 where it does not; it tells whether it does at all.
 // Audio thread.
-func (ch *vcoChannel) crossings(s *Signal, c, n int, ago *[BlockSize]float32) (any bool) {
-	b := s.Channel(c)
-	if b == nil {
-		ch.sync = 0
-		return false
+func (ch *vcoChannel) restarts(sync *[BlockSize]float32, n int, ago *[BlockSize]float32) bool {
+	if sync == nil {
+		sync = &noVolts
 	}
-	last := ch.sync
-	if s.Held&1 != 0 && s.Channels == 1 && b[0] == last {
-		return false
-	}
-	for i := range n {
-		x := dsp.Rail(b[i])
-		ago[i] = -1
-		if last <= 0 && x > 0 {
-			ago[i] = x / (x - last)
-			any = true
+	if sync[0] == 0 && level(sync, n) {
+		if ch.quiet > 2*dsp.CrossingLatency {
+			return false // nothing is on its way
 		}
-		last = x
+		ch.quiet += n
+	} else {
+		ch.quiet = 0
 	}
-	ch.sync = last
-	return any
+	return ch.sync.Process(ago, sync, n)
 }
