@@ -181,7 +181,7 @@ func (b *bank) run(s *Sum, extra *[Period]lanes, shape dsp.Waveform, from, n int
 			c += dc
 			t := x - low
 			was := low
-			low += float32(bb*band) + float32(c*t)
+			low = low + float32(bb*band) + float32(c*t)
 			band = float32(a*band) + float32(bb*t)
 			level += float32(share * (to - level))
 			if level >= top {

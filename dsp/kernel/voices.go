@@ -455,11 +455,21 @@ func (v *Voices) Begin() {
 		return
 	}
 	b := v.bank
+	// What is new lasts a period for pitches, and for what moves on straight
+	// lines one more, in which it is at rest again.
 	what := 0
-	for k, n := range [...]*uint8{&v.pitches, &v.filters, &v.gains} {
-		if *n > 0 {
-			*n--
-			what |= 1 << k
+	if v.pitches|v.filters|v.gains != 0 {
+		if v.pitches > 0 {
+			v.pitches--
+			what |= newPitches
+		}
+		if v.filters > 0 {
+			v.filters--
+			what |= newFilters
+		}
+		if v.gains > 0 {
+			v.gains--
+			what |= newGains
 		}
 	}
 	var ended uint16
@@ -487,7 +497,7 @@ func (v *Voices) Begin() {
 	} else {
 		ended = beginFast(b, v.shape, what)
 	}
-	b.at = (b.at + Period) % span
+	b.at = (b.at + Period) & (span - 1)
 	for ended &= v.sounds; ended != 0; ended &= ended - 1 {
 		v.Stop(bits.TrailingZeros16(ended))
 	}

@@ -553,8 +553,8 @@ func loop(shape string, wide, rest bool, label string, b, sum, extra, waves, use
 	u, w := vector(), vector()
 	VMULPS(vband, k[1], u)
 	VMULPS(x, k[2], w)
-	VADDPS(w, u, u)
-	VADDPS(vlow, u, u) // the new low
+	VADDPS(vlow, u, u)
+	VADDPS(w, u, u) // the new low, three operations after the old one
 	VMULPS(k[1], x, x)
 	VMULPS(k[0], vband, vband)
 	VADDPS(x, vband, vband)
