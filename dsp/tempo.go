@@ -14,8 +14,11 @@ const (
 	// tempoLongest is how long the first period may be, in seconds.
 	tempoLongest = 16.0
 	// tempoBreak is the share of a period by which an edge must miss its place
-	// for the tempo to be taken as a new one at once.
-	tempoBreak = 0.25
+	// for the tempo to be taken as a new one at once; of a clock that jitters it
+	// is tempoWild times the mean of that, up to the share tempoBreakMost.
+	tempoBreak     = 0.25
+	tempoWild      = 4.0
+	tempoBreakMost = 0.6
 )
 
 // Tempo measures a clock: how far apart its edges are, and when the next is
@@ -80,7 +83,7 @@ func (t *Tempo) Next(edge bool) {
 	t.interval = gone
 	// How much later than expected the edge is.
 	late := gone - (t.place + t.period)
-	if math.Abs(late) > tempoBreak*t.period {
+	if math.Abs(late) > min(max(tempoBreak*t.period, tempoWild*t.jitter), tempoBreakMost*t.period) {
 		t.begin(gone)
 		return
 	}

@@ -148,7 +148,7 @@ func (m *clock) Process(io *IO) {
 	if k := ppqns[int(io.Params[clockPPQN][0])]; k != m.ppqn {
 		m.ppqn = k
 		m.pulse = int(math.Round(m.phase * float64(k)))
-		m.tempo.SetMemory(max(2*k, 4))
+		m.tempo.SetMemory(4 * k)
 	}
 	if follows != m.follows {
 		m.follows = follows
@@ -184,7 +184,7 @@ func (m *clock) Process(io *IO) {
 				runs = false // it begins with the clock that it follows
 			}
 			if runs {
-				now = m.follow(edge, lost, float64(io.Params[clockTempo][i]))
+				now = m.follow(edge, lost, goesOn, float64(io.Params[clockTempo][i]))
 			}
 		} else if runs {
 			now += float64(io.Params[clockTempo][i]) / (60 * m.rate)
@@ -206,15 +206,17 @@ func (m *clock) Process(io *IO) {
 }
 
 // A pulse of an even clock is taken at its word: the phase waits for it just
-// short of its place, and is a hair beyond when it comes.
+// short of its place, and is a hair beyond when it comes. A clock that is to
+// run on when the other stops waits for a moment only, in seconds.
 const (
 	clockWait   = 1e-7
 	clockBeyond = 1e-9
+	clockGrace  = 0.00025
 )
 
 // follow returns where the phase is after one more frame of the clock that is
 // plugged in. Audio thread.
-func (m *clock) follow(edge, lost bool, tempo float64) float64 {
+func (m *clock) follow(edge, lost, goesOn bool, tempo float64) float64 {
 	ppqn := float64(m.ppqn)
 	period := m.tempo.Period()
 	if period == 0 {
@@ -230,7 +232,9 @@ func (m *clock) follow(edge, lost bool, tempo float64) float64 {
 		return m.phase
 	}
 	if edge {
-		m.pulse++
+		if m.pulse++; goesOn {
+			m.pulse = max(m.pulse, int(math.Round(m.phase*ppqn))) // some may be missing
+		}
 	}
 	place, next := float64(m.pulse)/ppqn, float64(m.pulse+1)/ppqn
 	if m.tempo.Even() {
@@ -238,6 +242,8 @@ func (m *clock) follow(edge, lost bool, tempo float64) float64 {
 		switch {
 		case edge:
 			return place + clockBeyond
+		case goesOn && m.tempo.Known() && m.tempo.Due() < -clockGrace*m.rate:
+			return max(m.phase, place+nominal*(period-m.tempo.Due()))
 		case m.phase > next: // it was ahead of a clock that has come to rest
 			return m.phase
 		}
