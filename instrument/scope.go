@@ -7,30 +7,6 @@ import (
 	"github.com/k8s-synth/k8s-synth/instrument/rt"
 )
 
-// TracePoints is the most points of a Trace.
-const TracePoints = 512
-
-// Span is the lowest and the highest voltage within one point of a Trace.
-type Span struct{ Low, High float32 }
-
-// Trace is one picture of a Scope: two inputs over a window of time.
-type Trace struct {
-	// Frame is the first frame of the window, counted since the engine started.
-	Frame int64
-	// Step is the time of one point in seconds; a point may be one frame or many.
-	Step float64
-	// Points is how many points of A and B are in use.
-	Points int
-	// A and B are the two inputs; HasA and HasB tell whether a cable is in them.
-	A, B       [TracePoints]Span
-	HasA, HasB bool
-	// Triggered tells whether the window began at a trigger; if not, none came
-	// and the scope ran free.
-	Triggered bool
-	// Level is the voltage of the trigger.
-	Level float32
-}
-
 func scopeSpec() *ModuleSpec {
 	return &ModuleSpec{
 		Kind: "scope", Title: "Scope", HP: 16, Plus12: 110, Minus12: 20,
