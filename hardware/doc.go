@@ -16,6 +16,13 @@
 // The device paces the renderer: a full ring puts the goroutine to sleep on a futex, a callback
 // wakes it. There is no timer in the path, and no spinning.
 //
+// Real-time priority for the render goroutine is not enough. The garbage collector stops it now and
+// then, and it goes on when an ordinary thread of this process has done its part, which on a busy
+// machine waits its turn behind other programs: 40 to 100 ms were measured, more than any ring should
+// hold. So every thread of the process is real-time while a device plays, at the lowest priority there
+// is (see priority_linux.go). Neighbouring processes are not. Memory is touched beforehand, and locked
+// where that is allowed.
+//
 // An empty ring is not filled with zeros. Control voltages hold their last value, since an
 // oscillator that falls to 0 V is octaves off; audio fades out and back in within 3 ms. Both are counted.
 //

@@ -51,7 +51,8 @@ type Settings struct {
 	// Periods in the device's own buffer, 2 to 16; 0 is 3.
 	Periods int
 	// Depth of the ring in front of the device, in blocks of 64 frames, 1 to 256; 0 is 8 (10.7 ms at
-	// 48 kHz, a little above the worst lag of the render goroutine that was measured).
+	// 48 kHz, several times the worst lag of the render goroutine with real-time priority; without, no
+	// depth is safe on a busy machine).
 	Depth int
 	// Channels is the number of outputs, 1 to 64; 0 is 2.
 	Channels int
