@@ -169,7 +169,7 @@ func mixerSpec() *ModuleSpec {
 
 type mixer struct {
 	level, send [mixerChannels]decibels
-	stereo      [mixerChannels]float32 // 0 where pan holds, 1 where balance does
+	stereo      [mixerChannels]float32 // 0 where pan holds, 1 where balance does; between them, the share of the way
 	step        float32                // of stereo, in cableSeconds from one to the other
 }
 
@@ -254,7 +254,8 @@ func (m *mixer) Process(io *IO) {
 					q := (1 + p) * 0.125
 					ml, mr = a*dsp.SineCycles(0.25+q), a*dsp.SineCycles(q)
 				}
-				a, b = ml+stereo*(a*min(1-p, 1)-ml), mr+stereo*(b*min(1+p, 1)-mr)
+				way := smooth(stereo)
+				a, b = ml+way*(a*min(1-p, 1)-ml), mr+way*(b*min(1+p, 1)-mr)
 			}
 			a, b = a*g, b*g
 			l[i] += a
