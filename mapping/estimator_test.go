@@ -60,18 +60,18 @@ func TestEstimatorOnNastyClocks(t *testing.T) {
 		{name: "good", sourceClock: sourceClock{exact, prompt}, jitter: 1e-4, stray: 0.001, lock: 0.1},
 		{name: "+200 ppm", sourceClock: sourceClock{ppm(200), prompt}, jitter: 0.6, stray: 0.6, lock: 0.1},
 		{name: "-200 ppm", sourceClock: sourceClock{ppm(-200), prompt}, jitter: 0.6, stray: 0.6, lock: 0.1},
-		{name: "uniform jitter", sourceClock: sourceClock{exact, uniform}, jitter: 1, stray: 1, lock: 5},
-		{name: "network jitter", sourceClock: sourceClock{exact, network}, jitter: 1, stray: 1, lock: 5},
-		{name: "+200 ppm, uniform jitter", sourceClock: sourceClock{ppm(200), uniform}, jitter: 1.2, stray: 1.5, lock: 20},
-		{name: "-200 ppm, network jitter", sourceClock: sourceClock{ppm(-200), network}, jitter: 1.2, stray: 1.5, lock: 20},
+		{name: "uniform jitter", sourceClock: sourceClock{exact, uniform}, jitter: 2, stray: 1.5, lock: 20},
+		{name: "network jitter", sourceClock: sourceClock{exact, network}, jitter: 2, stray: 1.5, lock: 20},
+		{name: "+200 ppm, uniform jitter", sourceClock: sourceClock{ppm(200), uniform}, jitter: 3, stray: 2, lock: 20},
+		{name: "-200 ppm, network jitter", sourceClock: sourceClock{ppm(-200), network}, jitter: 3, stray: 2, lock: 20},
 		{name: "a gap of a second", sourceClock: sourceClock{exact, prompt}, skip: gap, jitter: 1e-4, stray: 0.001, lock: 0.1},
 		{name: "a stall of a second", sourceClock: sourceClock{exact, stall(mishap, prompt)}, jitter: 1e-4, stray: 0.001, lock: 0.1},
-		{name: "a stall, 200 ppm, network jitter", sourceClock: sourceClock{ppm(200), stall(mishap, network)}, jitter: 1.2, stray: 1.5, lock: 20},
+		{name: "a stall, 200 ppm, network jitter", sourceClock: sourceClock{ppm(200), stall(mishap, network)}, jitter: 3, stray: 2, lock: 20},
 		{name: "set back a second", sourceClock: sourceClock{after(exact, mishap, -1), prompt}, jitter: 1e-4, stray: 0.001, lock: 0.1, recover: 0.1, resets: 1},
 		{name: "set forward a second", sourceClock: sourceClock{after(exact, mishap, 1), prompt}, jitter: 1e-4, stray: 0.001, lock: 0.1, recover: 0.1, resets: 1},
 		{name: "set back 30 ms", sourceClock: sourceClock{after(exact, mishap, -0.03), prompt}, jitter: 2.5, stray: 30.5, lock: 0.1, recover: 20},
 		{name: "set forward 30 ms", sourceClock: sourceClock{after(exact, mishap, 0.03), prompt}, jitter: 2.5, stray: 30.5, lock: 0.1, recover: 20},
-		{name: "set back a second, -200 ppm, network jitter", sourceClock: sourceClock{after(ppm(-200), mishap, -1), network}, jitter: 2, stray: 1.5, lock: 20, recover: 15, resets: 1},
+		{name: "set back a second, -200 ppm, network jitter", sourceClock: sourceClock{after(ppm(-200), mishap, -1), network}, jitter: 3, stray: 2, lock: 20, recover: 30, resets: 1},
 		{name: "stands for two seconds, then goes on", sourceClock: sourceClock{func(t float64) float64 {
 			switch {
 			case t < mishap:
@@ -90,69 +90,71 @@ func TestEstimatorOnNastyClocks(t *testing.T) {
 		{name: "ticks of ten milliseconds", sourceClock: sourceClock{func(t float64) float64 { return math.Floor(t*100) / 100 }, prompt}, jitter: 480, stray: 10.5, lock: 60},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(1, 2))
-			e := NewEstimator(rate)
-			start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-			type heard struct{ at, frame, wrong float64 }
-			var all []heard
-			latest := 0.0
-			for i := range int(seconds * perSecond) {
-				// Irregular events, so that nothing falls into step.
-				at := (float64(i) + 0.5*r.Float64()) / perSecond
-				if c.skip != nil && c.skip(at) {
-					continue
+			for seed := range uint64(8) {
+				r := rand.New(rand.NewPCG(seed, 2))
+				e := NewEstimator(rate)
+				start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+				type heard struct{ at, frame, wrong float64 }
+				var all []heard
+				latest := 0.0
+				for i := range int(seconds * perSecond) {
+					// Irregular events, so that nothing falls into step.
+					at := (float64(i) + 0.5*r.Float64()) / perSecond
+					if c.skip != nil && c.skip(at) {
+						continue
+					}
+					// One stream: nothing overtakes.
+					latest = max(latest, at+c.delay(r, at))
+					stamp := start.Add(time.Duration(c.show(at) * 1e9))
+					f := e.Frame(stamp, latest*rate+1e6)
+					all = append(all, heard{at, f, f - at*rate - 1e6})
 				}
-				// One stream: nothing overtakes.
-				latest = max(latest, at+c.delay(r, at))
-				stamp := start.Add(time.Duration(c.show(at) * 1e9))
-				f := e.Frame(stamp, latest*rate+1e6)
-				all = append(all, heard{at, f, f - at*rate - 1e6})
-			}
-			// Where it settles is a constant, and no matter.
-			settled := 0.0
-			n := 0
-			for _, h := range all {
-				if h.at > mishap-15 && h.at < mishap {
-					settled, n = settled+h.wrong, n+1
+				// Where it settles is a constant, and no matter.
+				settled := 0.0
+				n := 0
+				for _, h := range all {
+					if h.at > mishap-15 && h.at < mishap {
+						settled, n = settled+h.wrong, n+1
+					}
 				}
-			}
-			settled /= float64(n)
-			lock, back, jitter, stray := 0.0, 0.0, 0.0, 0.0
-			for i, h := range all {
-				off := math.Abs(h.wrong-settled) / rate
-				mishapped := c.recover > 0 && h.at >= mishap && h.at < mishap+c.recover
-				if off > 0.001 && h.at < mishap {
-					lock = h.at
+				settled /= float64(n)
+				lock, back, jitter, stray := 0.0, 0.0, 0.0, 0.0
+				for i, h := range all {
+					off := math.Abs(h.wrong-settled) / rate
+					mishapped := c.recover > 0 && h.at >= mishap && h.at < mishap+c.recover
+					if off > 0.001 && h.at < mishap {
+						lock = h.at
+					}
+					if off > 0.001 && h.at >= mishap {
+						back = h.at - mishap
+					}
+					if i > 0 && h.at > c.lock && !mishapped {
+						stray = max(stray, 1000*off)
+						jitter = max(jitter, math.Abs(h.wrong-all[i-1].wrong))
+					}
 				}
-				if off > 0.001 && h.at >= mishap {
-					back = h.at - mishap
+				s := e.Stats()
+				t.Logf("locked after %.2f s, between neighbours %.4f frames, from where it settled %.3f ms, well again after %.2f s, %d resets, drift %.1f ppm, jitter %.2f ms",
+					lock, jitter, stray, back, s.Resets, 1e6*s.Drift, 1000*s.Jitter)
+				if lock > c.lock {
+					t.Errorf("locked after %.2f s, want %g", lock, c.lock)
 				}
-				if i > 0 && h.at > c.lock && !mishapped {
-					stray = max(stray, 1000*off)
-					jitter = max(jitter, math.Abs(h.wrong-all[i-1].wrong))
+				if jitter > c.jitter {
+					t.Errorf("neighbours stray by %.3f frames, want %g", jitter, c.jitter)
 				}
-			}
-			s := e.Stats()
-			t.Logf("locked after %.2f s, between neighbours %.4f frames, from where it settled %.3f ms, well again after %.2f s, %d resets, drift %.1f ppm, jitter %.2f ms",
-				lock, jitter, stray, back, s.Resets, 1e6*s.Drift, 1000*s.Jitter)
-			if lock > c.lock {
-				t.Errorf("locked after %.2f s, want %g", lock, c.lock)
-			}
-			if jitter > c.jitter {
-				t.Errorf("neighbours stray by %.3f frames, want %g", jitter, c.jitter)
-			}
-			if stray > c.stray {
-				t.Errorf("it strays by %.3f ms, want %g", stray, c.stray)
-			}
-			if c.recover > 0 && back > c.recover && c.stray < 10 {
-				t.Errorf("well again after %.2f s, want %g", back, c.recover)
-			}
-			if s.Resets != c.resets {
-				t.Errorf("%d resets, want %d", s.Resets, c.resets)
-			}
-			for i := 1; i < len(all); i++ {
-				if c.show(all[i].at) >= c.show(all[i-1].at) && all[i].frame < all[i-1].frame && s.Resets == 0 {
-					t.Fatalf("event %d has frame %.2f, after %.2f: the order is lost", i, all[i].frame, all[i-1].frame)
+				if stray > c.stray {
+					t.Errorf("it strays by %.3f ms, want %g", stray, c.stray)
+				}
+				if c.recover > 0 && back > c.recover && c.stray < 10 {
+					t.Errorf("well again after %.2f s, want %g", back, c.recover)
+				}
+				if s.Resets != c.resets {
+					t.Errorf("%d resets, want %d", s.Resets, c.resets)
+				}
+				for i := 1; i < len(all); i++ {
+					if c.show(all[i].at) >= c.show(all[i-1].at) && all[i].frame < all[i-1].frame && s.Resets == 0 {
+						t.Fatalf("event %d has frame %.2f, after %.2f: the order is lost", i, all[i].frame, all[i-1].frame)
+					}
 				}
 			}
 		})
