@@ -5,7 +5,7 @@ package kernel
 import "github.com/k8s-synth/k8s-synth/dsp"
 
 // Other machines play the twin in Go.
-const fast = false
+var fast, wide = false, false
 
 func beginFast(*bank, dsp.Waveform, int) uint16 { return 0 }
 

@@ -4,7 +4,7 @@ import "github.com/k8s-synth/k8s-synth/dsp"
 
 // The twin in Go of the assembly, equal to it bit for bit: each product is
 // rounded before it is added, which the conversions to float32 ask of
-// compilers for machines that would fuse the two.
+// compilers that would fuse the two, even where a statement lies between.
 
 // increment is the step of a phase a frame.
 func increment(hertz, toInc float32) int32 {
@@ -29,13 +29,13 @@ func coefficients(hertz, k, toPhase, lowest float32) (a, b, c float32) {
 	if !(x < topPhase) {
 		x = topPhase
 	}
-	y := x * x
-	n := x * (135135 + float32(y*(-17325+float32(y*(378-y)))))
+	y := float32(x * x)
+	n := float32(x * (135135 + float32(y*(-17325+float32(y*(378-y))))))
 	d := 135135 + float32(y*(-62370+float32(y*(3150-float32(28*y)))))
-	dd := d * d
+	dd := float32(d * d)
 	r := 1 / (dd + float32(n*(n+float32(k*d))))
 	r += r
-	return float32(dd*r) - 1, float32(n*d) * r, float32(n*n) * r
+	return float32(dd*r) - 1, float32(float32(n*d) * r), float32(float32(n*n) * r)
 }
 
 // topPhase is π times the highest cutoff.
@@ -114,10 +114,10 @@ func residuals(ring *[rowSize]float32, at int, table *dsp.ResidualTable, phase, 
 	i := uint64(inc)
 	for way := 1<<32 - uint64(phase); 16*i >= way; way += 1 << 32 {
 		k := (way + i - 1) / i
-		x := min(float32(int32(k*i-way))*inv, lastRow)
+		x := min(float32(float32(int32(k*i-way))*inv), lastRow)
 		r := int32(x)
 		f := x - float32(r)
-		second := size * f
+		second := float32(size * f)
 		first := size - second
 		p, q := &table[r], &table[r+1]
 		start := at + int(k) - 1
@@ -216,8 +216,8 @@ func sine(s int32) float32 {
 	if p^p<<1 < 0 {
 		p = -1<<31 - p
 	}
-	x := float32(p) * (1.0 / (1 << 30))
-	y := x * x
+	x := float32(float32(p) * (1.0 / (1 << 30)))
+	y := float32(x * x)
 	z := 0.07968967928 + float32(y*(-0.00467376557+float32(y*0.00015148419)))
 	return x * (1.57079631847 + float32(y*(-0.64596371106+float32(y*z))))
 }

@@ -47,7 +47,7 @@ func random(shape dsp.Waveform, periods int, cut bool) func(scalar bool) []float
 		for range periods {
 			for l := range Lanes {
 				for o := range 2 {
-					v.SetHertz(l, o, float32(20*math.Exp2(r.Float64()*11)))
+					v.SetHertz(l, o, float32(20+r.IntN(1<<(5+r.IntN(11)))))
 				}
 				switch r.IntN(40) {
 				case 0:
@@ -61,7 +61,7 @@ func random(shape dsp.Waveform, periods int, cut bool) func(scalar bool) []float
 				case 4:
 					v.SetPan(l, float32(r.Float64()), float32(r.Float64()))
 				case 5:
-					v.SetFilter(l, float32(20*math.Exp2(r.Float64()*10)), float32(0.5+r.Float64()*30))
+					v.SetFilter(l, float32(20+r.IntN(1<<(5+r.IntN(10)))), float32(1+r.IntN(30)))
 				case 6:
 					v.Start(l)
 					v.SetLevel(l, float32(r.Float64()), 0.001)
