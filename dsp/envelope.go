@@ -217,7 +217,7 @@ func (e *ADSR) Next(gate bool) float32 {
 		if top := float64(UnipolarPeak) * e.peak; e.level > top {
 			e.level += (top - e.level) * e.decay
 		}
-		if e.spent++; e.spent >= e.hold {
+		if e.spent++; e.spent >= e.hold-0.5 {
 			e.stage, e.spent = DecayStage, 0
 		}
 	case DecayStage:

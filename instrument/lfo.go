@@ -78,7 +78,8 @@ type lfoChannel struct {
 	since  int64 // frames since its last edge; less than 0 before the first
 	edges  int64 // since the reset
 	step   float64
-	locked bool
+	locked bool  // the period is known
+	reckon bool  // edges count from a reset, or from the first period that was known
 	fresh  int64 // frames for which an edge counts as that of the reset
 }
 
@@ -100,7 +101,7 @@ func (m *lfo) Reset() {
 	m.clock.Reset()
 	for c := range m.channels {
 		ch := &m.channels[c]
-		ch.phase, ch.since, ch.edges, ch.locked, ch.fresh = 0, -1, 0, false, 0
+		ch.phase, ch.since, ch.edges, ch.locked, ch.reckon, ch.fresh = 0, -1, 0, false, false, 0
 		ch.reset.Reset()
 		ch.noise.Reset()
 		ch.from, ch.to = ch.noise.White()*(1.0/AudioVolts), ch.noise.White()*(1.0/AudioVolts)
@@ -142,7 +143,7 @@ func (m *lfo) channel(io *IO, c int, clocked bool, edges *[BlockSize]bool) {
 	offset := io.Params[lfoPhase]
 	perFrame := 1 / m.rate
 	if !clocked {
-		ch.since, ch.locked = -1, false
+		ch.since, ch.locked, ch.reckon = -1, false, false
 	}
 	for i := range n {
 		if ch.reset.Next(reset[i]) {
@@ -151,6 +152,8 @@ func (m *lfo) channel(io *IO, c int, clocked bool, edges *[BlockSize]bool) {
 			d := float64(min(max(rate[i], 0), 1000)) * perFrame
 			if ch.locked {
 				d = ch.step
+			} else if ch.reckon && clocked {
+				d = 0 // it waits where the reset has put it until it knows the period
 			}
 			if ch.phase += d; ch.phase >= 1 {
 				ch.phase -= math.Floor(ch.phase)
@@ -224,7 +227,7 @@ func lfoWide(w float32) float32 {
 // start begins the cycle, and the count of the clock's edges, again.
 // Audio thread.
 func (ch *lfoChannel) start(deaf int64) {
-	ch.phase, ch.edges, ch.fresh = 0, 0, deaf
+	ch.phase, ch.edges, ch.fresh, ch.reckon = 0, 0, deaf, true
 	ch.from, ch.to = ch.to, ch.noise.White()*(1.0/AudioVolts)
 }
 
@@ -252,6 +255,9 @@ func (ch *lfoChannel) follow(edge bool, cycles, clocks int64) {
 		return
 	}
 	speed := float64(cycles) / float64(clocks)
+	if !ch.reckon {
+		ch.edges, ch.reckon = int64(math.Round(ch.phase/speed)), true // as near as it is
+	}
 	target := float64(ch.edges*cycles%clocks) / float64(clocks)
 	miss := target - ch.phase
 	miss -= math.Round(miss)

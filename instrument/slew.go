@@ -45,6 +45,8 @@ const (
 	// within a tenth of it the gates fall.
 	slewNear = 0.01
 	slewDone = 0.001
+	// slewEnd, in volts, is where an exponential way ends.
+	slewEnd = 2e-5
 )
 
 func (m *slew) Init(sampleRate float64, seed uint64) {
@@ -69,6 +71,12 @@ func (m *slew) bend(shape float32) {
 	a, b := 10*(1-s), l*s
 	t := math.Log((a+10*b)/(a+slewNear*b)) / b
 	m.straight, m.bent = a*t, b*t
+}
+
+// slewStep is how far it goes in one frame at a distance, by the trapezoidal
+// rule. Audio thread.
+func slewStep(a, b, distance, seconds, frame float64) float64 {
+	return (a + b*distance) * frame / (seconds + 0.5*b*frame)
 }
 
 // Process renders the way. Audio thread.
@@ -108,22 +116,16 @@ func (m *slew) channel(io *IO, c int, a, b *[BlockSize]float64) {
 		d := x - v
 		up, down := float32(0), float32(0)
 		if d > 0 {
-			if k := (a[i] + b[i]*d) * T; !(k < d*float64(rise[i])) {
+			if k := slewStep(a[i], b[i], d, float64(rise[i]), T); !(k < d-slewEnd) {
 				v = x
-			} else {
-				v += k / float64(rise[i])
-				if x-v > slewDone {
-					up = GateVolts
-				}
+			} else if v += k; x-v > slewDone {
+				up = GateVolts
 			}
 		} else if d < 0 {
-			if k := (a[i] - b[i]*d) * T; !(k < -d*float64(fall[i])) {
+			if k := slewStep(a[i], b[i], -d, float64(fall[i]), T); !(k < -d-slewEnd) {
 				v = x
-			} else {
-				v -= k / float64(fall[i])
-				if v-x > slewDone {
-					down = GateVolts
-				}
+			} else if v -= k; v-x > slewDone {
+				down = GateVolts
 			}
 		}
 		out[i], rising[i], falling[i] = float32(v), up, down
