@@ -470,7 +470,7 @@ func (m *voice) take(io *IO, c, i int, note bool) int {
 	m.sections[k/MaxPoly].sync(int((io.Frame + int64(i)) % controlFrames))
 	m.listen(io, k, i)
 	v.in.pitch = m.pitch(io, c, i)
-	m.sit(k, dsp.Rail(at(io.In[voicePan], c, i))*(1/AudioVolts))
+	m.sit(k, dsp.Rail(at(io.In[voicePan], c, i))/AudioVolts)
 	v.begin(io.Patched&(1<<voiceOpen) == 0)
 	if v.shape.glide > 0 && m.played {
 		v.pitch = m.last
@@ -547,7 +547,11 @@ func (m *voice) tick(io *IO, i int) {
 		v := &m.voices[k]
 		if c := m.seats[k].channel; c >= 0 {
 			m.listen(io, k, i)
-			m.walk(k, dsp.Rail(at(io.In[voicePan], c, i))*(1/AudioVolts))
+			if place := dsp.Rail(at(io.In[voicePan], c, i)) / AudioVolts; v.bank.Sounds(v.lane) {
+				m.walk(k, place)
+			} else {
+				m.sit(k, place) // one that only breathes or is struck
+			}
 		}
 		v.control()
 	}

@@ -27,7 +27,7 @@ const (
 	tensionVolts   = 1.2  // tension at which the spread has 63 % of its size
 
 	breathLevel   = 0.16 // of a pending pod's noise at its opening
-	breathSeconds = 2.5  // over which it opens: louder and wider, to four times the amplitude
+	breathSeconds = 2.5  // over which it opens to four times that
 	breathFade    = 0.06 // time constant of its coming and going
 	airLevel      = 0.10 // of the noise that tension brings to a sounding voice
 
@@ -43,10 +43,6 @@ const (
 	vibratoHertz = 5.3
 	vibratoCents = 18 // at 10 V of load
 )
-
-// breathQ is the quality of a breath at its opening, and once it has opened:
-// from a whistle to a wind.
-var breathQ = [2]float32{9, 3}
 
 // podVoice is the voice of one pod: two saws in unison through a low-pass,
 // a breath of filtered noise, and a struck body. Tension pulls the unison
@@ -375,13 +371,8 @@ func (v *podVoice) control() {
 	place := v.base.hertz
 	if v.in.breath {
 		v.waited += controlFrames / float32(v.rate)
-		opened := min(v.waited/breathSeconds, 1)
-		v.breathTo = breathLevel * (1 + 1.3*opened) * v.shape.breaths
-		v.air.SetQ(breathQ[0] + (breathQ[1]-breathQ[0])*opened)
+		v.breathTo = breathLevel * (1 + 3*min(v.waited/breathSeconds, 1)) * v.shape.breaths
 	} else {
-		if v.waited > 0 {
-			v.air.SetQ(breathQ[0])
-		}
 		v.waited = 0
 	}
 	if v.in.gate && !v.cut && strain > 0 {
