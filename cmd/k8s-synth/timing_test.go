@@ -164,3 +164,55 @@ func TestLiveLatencyIsConstant(t *testing.T) {
 		t.Errorf("the schedule strays from the stamps by %.2f frames, want only what rounding makes", spread)
 	}
 }
+
+// TestTheDefaultSceneTakesNoPageFaults: once it plays, the render thread of
+// the real engine waits for no page, whatever happens in the cluster.
+func TestTheDefaultSceneTakesNoPageFaults(t *testing.T) {
+	scene, err := (&scenes.Store{}).Open("default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := (&scenes.Store{}).OpenScript("demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := newOffline(scene, script, 48000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	device, err := hardware.Open(context.Background(), hardware.Settings{Backend: "null", Period: 64, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}, o.rack.Engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	if err := device.Start(); err != nil {
+		t.Fatal(err)
+	}
+	const faster = 8 // the script's minute goes by in less, so that more of it happens
+	var warm hardware.Stats
+	began := time.Now()
+	for now := time.Duration(0); now < 4*time.Second; now = time.Since(began) {
+		frame := int64(device.Now()) + 1440
+		for len(o.steps) > 0 && o.steps[0].At < now*faster {
+			o.step(o.steps[0], frame)
+			o.steps = o.steps[1:]
+		}
+		o.rack.Pump(frame)
+		if warm.Frames == 0 && now > 1500*time.Millisecond {
+			warm = device.Stats()
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	s := device.Stats()
+	blocks := (s.Frames - warm.Frames) / hardware.BlockFrames
+	minor, major := s.MinorFaults-warm.MinorFaults, s.MajorFaults-warm.MajorFaults
+	t.Logf("memory %s: %d minor and %d major faults in %d blocks; %d and %d since the start", s.Memory, minor, major, blocks, s.MinorFaults, s.MajorFaults)
+	if major != 0 {
+		t.Errorf("%d major page faults", major)
+	}
+	// The stack of the render goroutine may still grow, and long delays are
+	// gone through for the first time.
+	if minor > blocks/50 {
+		t.Errorf("%d minor page faults in %d blocks", minor, blocks)
+	}
+}
