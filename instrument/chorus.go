@@ -55,8 +55,8 @@ func (m *chorus) Process(io *IO) {
 		}
 		a, b := m.voices.Next(l[i], r[i], feedback[i])
 		x, y, g := dsp.Rail(l[i]), dsp.Rail(r[i]), mix[i]
-		ol[i] = x + g*(a-x)
-		or[i] = y + g*(b-y)
+		ol[i] = dsp.Rail(x + g*(a-x))
+		or[i] = dsp.Rail(y + g*(b-y))
 	}
 	if quiet {
 		outL.rest(0)

@@ -64,7 +64,12 @@ type delay struct {
 	echo  dsp.Delay
 	clock dsp.SchmittTrigger
 	tempo dsp.Tempo
+	held  float64 // the clock's time, in seconds
 }
+
+// delayDrift is by which share a clock that jitters must change for the echoes
+// to follow: else their pitch would never rest.
+const delayDrift = 0.003
 
 func (m *delay) Init(sampleRate float64, seed uint64) {
 	m.rate = sampleRate
@@ -77,6 +82,7 @@ func (m *delay) Reset() {
 	m.echo.Reset()
 	m.clock.Reset()
 	m.tempo.Reset()
+	m.held = 0
 }
 
 // seconds is the time that knob or clock ask for, at frame i. Audio thread.
@@ -89,6 +95,10 @@ func (m *delay) seconds(io *IO, i int) float64 {
 	for s > delayLongest {
 		s /= 2
 	}
+	if d := s/m.held - 1; !m.tempo.Even() && d > -delayDrift && d < delayDrift {
+		return m.held
+	}
+	m.held = s
 	return s
 }
 
@@ -99,9 +109,9 @@ func (m *delay) Process(io *IO) {
 	if !clocked && m.tempo.Period() > 0 {
 		m.tempo.Reset()
 	}
-	// Edges first: between two looks at the knobs nothing reads them.
 	outL, outR := io.Out[0], io.Out[1]
 	quiet := left.silent() && right.silent() && m.echo.Silent()
+	m.tempo.SetMemory(4 * ppqns[int(io.Params[delayPPQN][0])])
 	m.echo.SetFades(io.Params[delayChange][0] == 1)
 	feedback, spread, mix := io.Params[delayFeedback], io.Params[delaySpread], io.Params[delayMix]
 	if !quiet {
@@ -122,8 +132,8 @@ func (m *delay) Process(io *IO) {
 		}
 		a, b := m.echo.Next(l[i], r[i], feedback[i], spread[i])
 		x, y, g := dsp.Rail(l[i]), dsp.Rail(r[i]), mix[i]
-		ol[i] = x + g*(a-x)
-		or[i] = y + g*(b-y)
+		ol[i] = dsp.Rail(x + g*(a-x))
+		or[i] = dsp.Rail(y + g*(b-y))
 	}
 	if quiet {
 		outL.rest(0)

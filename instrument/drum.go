@@ -218,6 +218,10 @@ func (m *drum) Process(io *IO) {
 	if !sounds {
 		left.rest(0)
 		right.rest(0)
+		return
+	}
+	for i := range n {
+		left.Volts[0][i], right.Volts[0][i] = dsp.Rail(left.Volts[0][i]), dsp.Rail(right.Volts[0][i])
 	}
 }
 
