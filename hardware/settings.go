@@ -66,7 +66,8 @@ type Settings struct {
 	// CVFullScale is the same for CV and gate channels; 0 is 10 V, what DC-coupled interfaces give.
 	CVFullScale float64
 	// Priority is the SCHED_FIFO priority asked for the render thread, 1 to 95; 0 is 50, below
-	// the audio server's, above everything that is not audio. Negative: do not ask.
+	// the audio server's, above everything that is not audio. The process's other threads get the lowest
+	// real-time priority while the device plays. Negative: do not ask for either.
 	Priority int
 	// Logger gets one line at each change of state; nil is slog.Default().
 	Logger *slog.Logger
