@@ -20,7 +20,7 @@ const VCFOutputs = 4
 type VCF struct {
 	toPhase    float32 // π / sample rate
 	s1, s2     float32 // the integrators of band-pass and low-pass
-	e1         float32 // energy one sample ago
+	e1, e2     float32 // energy one sample ago and two
 	noise      uint32
 	lastHertz  float32
 	lastTan    float32
@@ -52,21 +52,21 @@ const (
 
 // Init sets the sample rate.
 func (f *VCF) Init(sampleRate float64) {
-	*f = VCF{toPhase: float32(math.Pi / rateOr(sampleRate)), resonance: -1}
+	*f = VCF{toPhase: float32(math.Pi / rateOr(sampleRate)), resonance: -1, lastHertz: -1}
 	f.Reset()
 }
 
 // Reset forgets the past.
 //
 // Audio thread.
-func (f *VCF) Reset() { f.s1, f.s2, f.e1, f.noise = 0, 0, 0, 1 }
+func (f *VCF) Reset() { f.s1, f.s2, f.e1, f.e2, f.noise = 0, 0, 0, 0, 1 }
 
 // Quiet tells whether the filter is at rest and stays so at a resonance
 // while 0 V come in.
 //
 // Audio thread.
 func (f *VCF) Quiet(resonance float32) bool {
-	return f.s1 == 0 && f.s2 == 0 && f.e1 == 0 && !(vcfDamping(resonance) <= 0)
+	return f.s1 == 0 && f.s2 == 0 && f.e1 == 0 && f.e2 == 0 && !(vcfDamping(resonance) <= 0)
 }
 
 // vcfDamping is 1/Q for a resonance: Q is 0.5 at 0, and has no bound from 0.91.
@@ -85,26 +85,25 @@ func (f *VCF) Process(out *[VCFOutputs]*[VCFBlock]float32, n int, in, drive, her
 	for i := range n {
 		x[i] = vcfInput(Finite(in[i]) * drive[i])
 	}
+	if same(hertz, n) && same(resonance, n) {
+		f.tune(hertz[0])
+		f.damp(resonance[0])
+		gv, r := f.lastTan, f.resonances
+		for i := range n {
+			g[i], k[i], bend[i], gain[i] = gv, r[0], r[1], r[2]
+		}
+	} else {
+		for i := range n {
+			if h := hertz[i]; h != f.lastHertz {
+				f.tune(h)
+			}
+			if r := resonance[i]; r != f.resonance {
+				f.damp(r)
+			}
+			g[i], k[i], bend[i], gain[i] = f.lastTan, f.resonances[0], f.resonances[1], f.resonances[2]
+		}
+	}
 	for i := range n {
-		h := hertz[i]
-		if h != f.lastHertz {
-			f.lastHertz = h
-			if !(h > 1) {
-				h = 1
-			}
-			f.lastTan = tanApprox(min(h*f.toPhase, math.Pi*svfTop))
-		}
-		g[i] = f.lastTan
-		if r := resonance[i]; r != f.resonance {
-			f.resonance = r
-			if !(r > 0) {
-				r = 0
-			}
-			r = min(r, 1)
-			d := vcfDamping(r)
-			f.resonances = [3]float32{d, vcfBend * r * r * r * r, 1 + max(d, 0)*0.5}
-		}
-		k[i], bend[i], gain[i] = f.resonances[0], f.resonances[1], f.resonances[2]
 		if k[i] <= 0 {
 			f.noise = f.noise*1664525 + 1013904223
 			x[i] += float32(int32(f.noise)) * (vcfSeed / (1 << 31))
@@ -133,30 +132,61 @@ func (f *VCF) Process(out *[VCFOutputs]*[VCFBlock]float32, n int, in, drive, her
 	}
 }
 
-// filter is the loop itself.
+// same tells whether n samples are all one.
+func same(b *[VCFBlock]float32, n int) bool {
+	v := b[0]
+	for _, x := range b[:n] {
+		if x != v {
+			return false
+		}
+	}
+	return true
+}
+
+// tune sets the cutoff.
+func (f *VCF) tune(hertz float32) {
+	f.lastHertz = hertz
+	if !(hertz > 1) {
+		hertz = 1
+	}
+	f.lastTan = tanApprox(min(hertz*f.toPhase, math.Pi*svfTop))
+}
+
+// damp sets the resonance.
+func (f *VCF) damp(resonance float32) {
+	f.resonance = resonance
+	if !(resonance > 0) {
+		resonance = 0
+	}
+	r := min(resonance, 1)
+	d := vcfDamping(r)
+	f.resonances = [3]float32{d, vcfBend * r * r * r * r, 1 + max(d, 0)*0.5}
+}
+
+// filter is the loop itself. The energy that it damps by is that of the sample
+// before the last, so that no sample waits for a division.
 //
 // Audio thread.
 func (f *VCF) filter(n int, x, g, k, bend, low, band, high *[VCFBlock]float32) {
-	s1, s2, e1 := f.s1, f.s2, f.e1
+	s1, s2, e1, e2 := f.s1, f.s2, f.e1, f.e2
 	for i := range n {
-		// The energy is that of the sample before the last, so that the
-		// division does not wait for the last one.
-		kk := k[i] + bend[i]*e1
+		kk := k[i] + bend[i]*e2
 		gi := g[i]
 		a1 := 1 / (1 + gi*(gi+kk))
+		a2 := gi * a1
 		v := x[i]
-		b := a1 * (s1 + gi*(v-s2))
+		b := a1*s1 + a2*(v-s2)
 		l := s2 + gi*b
 		low[i], band[i], high[i] = l, b, v-kk*b-l
 		d := v - l
-		e1 = b*b + d*d
+		e1, e2 = b*b+d*d, e1
 		s1, s2 = 2*b-s1, 2*l-s2
 		if !(s1 < vcfStateBound && s1 > -vcfStateBound && s2 < vcfStateBound && s2 > -vcfStateBound) {
-			s1, s2, e1 = 0, 0, 0
+			s1, s2, e1, e2 = 0, 0, 0, 0
 		}
 		s1, s2 = flush(s1), flush(s2)
 	}
-	f.s1, f.s2, f.e1 = s1, s2, e1
+	f.s1, f.s2, f.e1, f.e2 = s1, s2, e1, e2
 }
 
 // vcfInput is linear up to vcfLinear, above which it bends softly to vcfKnee.

@@ -142,18 +142,12 @@ func (o *VCO) Process(out *[VCOOutputs]*[VCOBlock]float32, n int, inc *[VCOBlock
 		m.phase[i+1] = p
 	}
 	past.phase = p
-	copy(m.width[:], past.width[:])
-	w := past.width[2]
-	for i, v := range width[:n] {
-		if d := int32(v - w); d > vcoWidthStep {
-			v = w + vcoWidthStep
-		} else if d < -vcoWidthStep {
-			v = w - vcoWidthStep
-		}
-		w = v
-		m.width[i+3] = w
+	if out[Pulse] == nil {
+		w := width[n-1]
+		past.width = [3]uint32{w, w, w}
+	} else {
+		m.widths(past, width, n)
 	}
-	copy(past.width[:], m.width[n:n+3])
 	for k, b := range out {
 		l := &o.lanes[k]
 		bit := uint8(1) << k
@@ -193,6 +187,23 @@ func (o *VCO) Process(out *[VCOOutputs]*[VCOBlock]float32, n int, inc *[VCOBlock
 		copy(l[:blepTaps], l[n:])
 		clear(l[blepTaps : n+blepTaps])
 	}
+}
+
+// widths takes the thresholds of a call, which move by vcoWidthStep a sample at
+// most.
+func (m *vcoMoves) widths(past *vcoPast, width *[VCOBlock]uint32, n int) {
+	copy(m.width[:], past.width[:])
+	w := past.width[2]
+	for i, v := range width[:n] {
+		if d := int32(v - w); d > vcoWidthStep {
+			v = w + vcoWidthStep
+		} else if d < -vcoWidthStep {
+			v = w - vcoWidthStep
+		}
+		w = v
+		m.width[i+3] = w
+	}
+	copy(past.width[:], m.width[n:n+3])
 }
 
 // step adds the residual of a step that happened ago samples (0…1) before

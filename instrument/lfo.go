@@ -83,6 +83,10 @@ type lfoChannel struct {
 	fresh  int64 // frames for which an edge counts as that of the reset
 }
 
+// lfoFastest is the most of a cycle in a frame, which only a clock at audio rate
+// asks for.
+const lfoFastest = 0.5
+
 // lfoDeaf is how long after a reset an edge of the clock is that of the reset.
 const lfoDeaf = 0.001
 
@@ -149,14 +153,14 @@ func (m *lfo) channel(io *IO, c int, clocked bool, edges *[BlockSize]bool) {
 		if ch.reset.Next(reset[i]) {
 			ch.start(int64(lfoDeaf * m.rate))
 		} else {
-			d := float64(min(max(rate[i], 0), 1000)) * perFrame
+			d := float64(min(max(rate[i], 0), 1000)) * perFrame // far below a cycle
 			if ch.locked {
 				d = ch.step
 			} else if ch.reckon && clocked {
 				d = 0 // it waits where the reset has put it until it knows the period
 			}
 			if ch.phase += d; ch.phase >= 1 {
-				ch.phase -= math.Floor(ch.phase)
+				ch.phase--
 				ch.from, ch.to = ch.to, ch.noise.White()*(1.0/AudioVolts)
 			}
 		}
@@ -164,7 +168,9 @@ func (m *lfo) channel(io *IO, c int, clocked bool, edges *[BlockSize]bool) {
 			ch.follow(edges[i], ratio.cycles, ratio.clocks)
 		}
 		p := ch.phase + float64(offset[i])
-		p -= math.Floor(p)
+		if p >= 1 {
+			p--
+		}
 		phases[i] = float32(p)
 		x := float32(ch.phase)
 		randoms[i] = ch.from
@@ -261,6 +267,6 @@ func (ch *lfoChannel) follow(edge bool, cycles, clocks int64) {
 	target := float64(ch.edges*cycles%clocks) / float64(clocks)
 	miss := target - ch.phase
 	miss -= math.Round(miss)
-	ch.step = (speed + min(max(miss, -speed/2), speed/2)) / float64(period)
+	ch.step = min((speed+min(max(miss, -speed/2), speed/2))/float64(period), lfoFastest)
 	ch.locked = true
 }

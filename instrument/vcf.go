@@ -100,7 +100,7 @@ var noVolts [BlockSize]float32
 // channel renders one channel. Audio thread.
 func (m *vcf) channel(io *IO, c int, drive *[BlockSize]float32, outs *[dsp.VCFOutputs]*[BlockSize]float32) {
 	n, f := io.N, &m.filters[c]
-	var cut, res, in [BlockSize]float32
+	var cut, res [BlockSize]float32
 	source := io.In[vcfIn].Channel(c)
 	if source == nil {
 		source = &noVolts
@@ -114,9 +114,6 @@ func (m *vcf) channel(io *IO, c int, drive *[BlockSize]float32, outs *[dsp.VCFOu
 			}
 		}
 		return
-	}
-	for i := range n {
-		in[i] = dsp.Rail(source[i])
 	}
 	cutoff := io.Knob(vcfCutoff, c, &cut)
 	if pitch := io.In[vcfPitch].Channel(c); pitch != nil {
@@ -135,5 +132,5 @@ func (m *vcf) channel(io *IO, c int, drive *[BlockSize]float32, outs *[dsp.VCFOu
 			cutoff = &cut
 		}
 	}
-	f.Process(outs, n, &in, drive, cutoff, resonance)
+	f.Process(outs, n, source, drive, cutoff, resonance)
 }

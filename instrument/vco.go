@@ -127,14 +127,16 @@ func (m *vco) channel(io *IO, c int, outs *[dsp.VCOOutputs]*[BlockSize]float32) 
 	var width [BlockSize]uint32
 	var ago, buf [BlockSize]float32
 	m.increments(io, c, &inc)
-	if w := io.Knob(vcoWidth, c, &buf); outs[dsp.Pulse] != nil && !level(w, io.N) {
-		for i := range io.N {
-			width[i] = dsp.PulseWidth(w[i])
-		}
-	} else {
-		v := dsp.PulseWidth(w[0])
-		for i := range io.N {
-			width[i] = v
+	if outs[dsp.Pulse] != nil {
+		if w := io.Knob(vcoWidth, c, &buf); level(w, io.N) {
+			v := dsp.PulseWidth(w[0])
+			for i := range io.N {
+				width[i] = v
+			}
+		} else {
+			for i := range io.N {
+				width[i] = dsp.PulseWidth(w[i])
+			}
 		}
 	}
 	var restarts *[BlockSize]float32
