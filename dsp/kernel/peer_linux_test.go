@@ -194,3 +194,33 @@ func ourVoices(tb testing.TB, play []note, moving, scalar bool, left, right []fl
 		}
 	})
 }
+
+// TestSameSynthesiser: what is compared plays the same: the partials of a note
+// are equally strong, on both sides, in the sustain of its envelope.
+func TestSameSynthesiser(t *testing.T) {
+	const seconds = 6
+	play := notes(40, seconds)[7:8]
+	theirs := peer(t, peerVoices(scsynth.Control, play), seconds, 2)
+	left, right := make([]float32, seconds*rate), make([]float32, seconds*rate)
+	ourVoices(t, play, false, false, left, right)
+	const from, frames = 2 * rate, 1 << 17
+	reference, worst := 0.0, 0.0
+	for side, our := range [][]float32{left, right} {
+		a := measure.NewSpectrum(theirs.Channels[side][from:][:frames], rate, measure.BlackmanHarris)
+		b := measure.NewSpectrum(our[from:][:frames], rate, measure.BlackmanHarris)
+		for k := 1.0; k < 12; k++ {
+			for _, ratio := range []float64{1, detune} {
+				hz := k * ratio * float64(play[0].hertz)
+				d := measure.Decibels(b.Near(hz, 0.5).Amplitude / a.Near(hz, 0.5).Amplitude)
+				if reference == 0 {
+					reference = d
+				}
+				worst = max(worst, math.Abs(d-reference))
+			}
+		}
+	}
+	t.Logf("44 partials are within %.2f dB of those of scsynth", worst)
+	if !(worst < 0.2) {
+		t.Errorf("a partial is %.2f dB off that of scsynth", worst)
+	}
+}

@@ -118,6 +118,7 @@ type Voices struct {
 	shape  dsp.Waveform
 	mix    [2]lanes
 	start  [2][Lanes]uint32
+	hertz  [2]lanes // the bank's are 0 while a voice is silent
 	env    [Lanes]envelope
 	attack uint16 // lanes whose level has a top
 	// How many periods to come have something new: frequencies the next;
@@ -226,7 +227,8 @@ func (v *Voices) Phase(lane, oscillator int) float32 {
 //
 // Audio thread.
 func (v *Voices) SetHertz(lane, oscillator int, hertz float32) {
-	if h := &v.bank.hertz[oscillator][lane]; *h != hertz {
+	v.hertz[oscillator][lane] = hertz
+	if h := &v.bank.hertz[oscillator][lane]; *h != hertz && v.Sounds(lane) {
 		*h, v.pitches = hertz, 1
 	}
 }
@@ -257,10 +259,14 @@ func (v *Voices) SetCutoff(lane int, hertz float32) {
 
 // SetLevel sends the level of a voice to a value, 0…4, by a share (0…1) of
 // the remaining way with each frame, from the next frame on. A voice that is
-// sent to 0 ends once it is 100 dB down.
+// sent to 0 ends once it is 100 dB down. A voice that is silent has to be
+// started first.
 //
 // Audio thread.
 func (v *Voices) SetLevel(lane int, to, share float32) {
+	if !v.Sounds(lane) {
+		return
+	}
 	b := v.bank
 	b.to[lane], b.share[lane] = bound(to, 0, 4), bound(share, 0, 1)
 	b.top[lane] = float32(math.Inf(1))
@@ -323,11 +329,7 @@ func (v *Voices) SetPan(lane int, left, right float32) {
 	}
 	b.want[0][lane], b.want[1][lane] = left, right
 	v.gains = 2
-	if (v.sounds|v.has)>>lane&1 == 0 {
-		for k := range b.gain {
-			b.gain[k][lane], b.ggain[k][lane], b.dgain[k][lane] = b.want[k][lane], b.want[k][lane], 0
-		}
-	}
+	v.arrive(lane)
 }
 
 // Sounds tells whether a voice has been started and has not ended.
@@ -345,8 +347,10 @@ func (v *Voices) Start(lane int) {
 		return
 	}
 	v.sounds |= 1 << lane
+	v.pitches = 1
 	b := v.bank
 	for o := range 2 {
+		b.hertz[o][lane] = v.hertz[o][lane]
 		inc := increment(b.hertz[o][lane], b.toInc)
 		b.inc[o][lane], b.next[o][lane] = inc, inc
 		b.phase[o][lane] = int32(v.start[o][lane] ^ 1<<31)
@@ -366,7 +370,7 @@ func (v *Voices) Stop(lane int) {
 	b := v.bank
 	v.sounds &^= 1 << lane
 	for o := range 2 {
-		b.inc[o][lane], b.next[o][lane] = 0, 0
+		b.hertz[o][lane], b.inc[o][lane], b.next[o][lane] = 0, 0, 0
 	}
 	b.band[lane], b.low[lane], b.level[lane], b.to[lane] = 0, 0, 0, 0
 	b.top[lane] = float32(math.Inf(1))
@@ -374,6 +378,18 @@ func (v *Voices) Stop(lane int) {
 	clear(b.ring[lane][:])
 	for f := range b.wave {
 		b.wave[f][lane] = 0
+	}
+	v.arrive(lane)
+}
+
+// arrive puts a lane that nothing is heard of at its place. Audio thread.
+func (v *Voices) arrive(lane int) {
+	if (v.sounds|v.has)>>lane&1 != 0 {
+		return
+	}
+	b := v.bank
+	for k := range b.gain {
+		b.gain[k][lane], b.ggain[k][lane], b.dgain[k][lane] = b.want[k][lane], b.want[k][lane], 0
 	}
 }
 
@@ -418,8 +434,8 @@ var (
 )
 
 // Extra is where sounds other than the oscillators join a voice, by frame of
-// this period and lane: behind the level, before the place. What is written
-// for a lane is heard where the lane is named to Add's caller by HasExtra.
+// this period and lane: behind the level, before the place. Write the frames
+// to come of lanes that are named in HasExtra, and of those only.
 //
 // Audio thread.
 func (v *Voices) Extra() *[Period][Lanes]float32 {
@@ -431,13 +447,15 @@ func (v *Voices) Extra() *[Period][Lanes]float32 {
 //
 // Audio thread.
 func (v *Voices) HasExtra(mask uint16) {
-	for gone := v.has &^ mask; gone != 0; gone &= gone - 1 {
+	gone := v.has &^ mask
+	v.has = mask
+	for ; gone != 0; gone &= gone - 1 {
 		l := bits.TrailingZeros16(gone)
 		for f := range v.extra {
 			v.extra[f][l] = 0
 		}
+		v.arrive(l)
 	}
-	v.has = mask
 }
 
 // Left is how many frames of the period are still to be rendered; at 0 it is

@@ -50,6 +50,10 @@ func random(shape dsp.Waveform, periods int, cut bool) func(scalar bool) []float
 					v.SetHertz(l, o, float32(20+r.IntN(1<<(5+r.IntN(11)))))
 				}
 				switch r.IntN(40) {
+				case 7:
+					v.Stop(l)
+				case 8:
+					v.SetLevel(l, 0.5, 0.01)
 				case 0:
 					v.SetEnvelope(l, float32(r.Float64()*0.01), float32(r.Float64()*0.02), float32(r.Float64()), float32(r.Float64()*0.05))
 				case 1:
@@ -58,7 +62,7 @@ func random(shape dsp.Waveform, periods int, cut bool) func(scalar bool) []float
 					v.Gate(l, true)
 				case 3:
 					v.Gate(l, false)
-				case 4:
+				case 4, 9, 10:
 					v.SetPan(l, float32(r.Float64()), float32(r.Float64()))
 				case 5:
 					v.SetFilter(l, float32(20+r.IntN(1<<(5+r.IntN(10)))), float32(1+r.IntN(30)))
