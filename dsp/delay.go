@@ -11,6 +11,9 @@ const (
 	// sample: the pitch of what is read moves by no more than an octave.
 	delaySlower = 0.5
 	delayFaster = 1.0
+	// delayLag is the time constant with which the tape itself takes up a speed:
+	// pitch bends and does not jump.
+	delayLag = 0.015
 	// delayThere is how near, in samples, the delay is when it has arrived.
 	delayThere = 1e-4
 	// delayFade is how long one head takes over from the other, in seconds.
@@ -29,7 +32,8 @@ type Delay struct {
 	lines      [2]delayLine
 	now        float64 // delay in samples
 	target     float64
-	glide      float64
+	speed      float64 // by which now moves, in samples a sample
+	glide, lag float64
 	fading     bool
 	fade       Ramp // from the head at now to the head at next
 	next       float64
@@ -45,7 +49,7 @@ type Delay struct {
 // 4 MB at 48 kHz.
 func (d *Delay) Init(sampleRate float64) {
 	rate := rateOr(sampleRate)
-	*d = Delay{sampleRate: rate, glide: -math.Expm1(-1 / (delayGlide * rate))}
+	*d = Delay{sampleRate: rate, glide: -math.Expm1(-1 / (delayGlide * rate)), lag: -math.Expm1(-1 / (delayLag * rate))}
 	for c := range d.lines {
 		d.lines[c].init(int(delaySeconds * rate))
 	}
@@ -63,7 +67,7 @@ func (d *Delay) Reset() {
 		d.lines[c].reset()
 	}
 	d.lowState, d.highState = [2]float32{}, [2]float32{}
-	d.now, d.fading, d.known = d.target, false, false
+	d.now, d.speed, d.fading, d.known = d.target, 0, false, false
 }
 
 // SetSeconds sets the delay, from 4 samples to 10 s.
@@ -71,8 +75,9 @@ func (d *Delay) Reset() {
 // Audio thread.
 func (d *Delay) SetSeconds(seconds float64) {
 	d.target = math.Round(finiteOr(seconds*d.sampleRate, shortest, min(d.lines[0].longest(), delaySeconds*d.sampleRate), 0.5*d.sampleRate))
-	if !d.known {
-		d.now, d.known = d.target, true
+	if !d.known || !d.fading && d.Silent() {
+		// Nobody hears how it gets there.
+		d.now, d.speed, d.known = d.target, 0, true
 	}
 }
 
@@ -134,7 +139,7 @@ func (d *Delay) Next(left, right, feedback, spread float32) (float32, float32) {
 // heads reads both lines where the heads are, and moves them. The newest
 // sample is the one before this one.
 func (d *Delay) heads() (l, r float32) {
-	if d.now == d.target && !d.fading {
+	if d.now == d.target && d.speed == 0 && !d.fading {
 		n := int(d.now) - 1
 		return d.lines[0].whole(n), d.lines[1].whole(n)
 	}
@@ -158,17 +163,18 @@ func (d *Delay) move() (share float32) {
 	way := d.target - d.now
 	switch {
 	case d.fading:
-	case way == 0:
+	case way == 0 && d.speed == 0:
 		return 0
 	case d.fades:
-		d.fading, d.next = true, d.target
+		d.fading, d.next, d.speed = true, d.target, 0
 		d.fade.Jump(0)
 		d.fade.Set(1)
-	case way < delayThere && way > -delayThere:
-		d.now = d.target
+	case math.Abs(way) < delayThere && math.Abs(d.speed) < delayThere:
+		d.now, d.speed = d.target, 0
 		return 0
 	default:
-		d.now += min(max(way*d.glide, -delayFaster), delaySlower)
+		d.speed += (min(max(way*d.glide, -delayFaster), delaySlower) - d.speed) * d.lag
+		d.now = min(max(d.now+d.speed, shortest), d.lines[0].longest())
 		return 0
 	}
 	share = d.fade.Next()
@@ -179,7 +185,7 @@ func (d *Delay) move() (share float32) {
 //
 // Audio thread.
 func (d *Delay) Rest(n int) {
-	for ; n > 0 && (d.fading || d.now != d.target); n-- {
+	for ; n > 0 && (d.fading || d.now != d.target || d.speed != 0); n-- {
 		d.move()
 	}
 }

@@ -2,10 +2,14 @@ package dsp
 
 const (
 	// drumVoices is how many strikes of one drum may sound at once, all but the
-	// newest fading within drumFade seconds: a drum that is struck again does
-	// not click.
+	// newest fading within drumFade seconds while that comes up in drumSoft: a
+	// drum that is struck again does not click.
 	drumVoices = 4
-	drumFade   = 0.006
+	drumFade   = 0.005
+	drumSoft   = 0.002
+	// drumHeard is the level above which a strike that sounds makes the next
+	// come up softly.
+	drumHeard = 1e-4
 	// drumSilence is 120 dB below the peak: there a drum is at rest.
 	drumSilence = 1e-6
 	// drumRise is how long a drum of noise takes to its peak, in seconds.
@@ -25,6 +29,7 @@ type strike struct {
 	bend   float32 // share of the bend in pitch that is left
 	snap   float32 // of the beater
 	peak   float32 // strength, 0…1
+	rise   float32 // up to 1; it begins there when nothing else sounds
 	fade   float32 // 1 while it is the newest, then down to 0
 }
 
@@ -43,18 +48,24 @@ func (s *strikes) begin(v strike) {
 			break
 		}
 	}
-	v.level, v.second, v.bend, v.snap, v.fade = 1, 1, 1, 1, 1
+	v.level, v.second, v.bend, v.snap, v.rise, v.fade = 1, 1, 1, 1, 1, 1
+	for k := range s.at {
+		if s.at[k].level > drumHeard && k != s.now {
+			v.rise = 0
+		}
+	}
 	s.at[s.now], s.on = v, true
 }
 
-// fading is a factor that sets off and arrives slowly, as fade goes from 1 to 0.
-func fading(fade float32) float32 { return fade * fade * (3 - 2*fade) }
+// fading is a factor that sets off and arrives slowly, as x goes from 0 to 1 or
+// back.
+func fading(x float32) float32 { return x * x * x * (10 + x*(6*x-15)) }
 
 // Kick is a bass drum: a sine whose pitch falls, a beater, and a drive.
 type Kick struct {
 	sampleRate        float64
 	strikes           strikes
-	fade              float32
+	fade, soft        float32
 	hertz             float32
 	bend, click       float32
 	gain, makeup      float32
@@ -65,7 +76,7 @@ type Kick struct {
 // Init sets the sample rate and a plain sound.
 func (k *Kick) Init(sampleRate float64) {
 	rate := rateOr(sampleRate)
-	*k = Kick{sampleRate: rate, fade: float32(1 / (drumFade * rate)), toIncrement: float32(1 << 32 / rate),
+	*k = Kick{sampleRate: rate, fade: float32(1 / (drumFade * rate)), soft: float32(1 / (drumSoft * rate)), toIncrement: float32(1 << 32 / rate),
 		sink: fall(0.11, rate), touch: fall(0.012, rate)}
 	k.Set(50, 0.5, 1.5, 0.3, 0)
 }
@@ -118,6 +129,10 @@ func (k *Kick) Next() float32 {
 			}
 			y *= fading(s.fade)
 		}
+		if s.rise < 1 {
+			y *= fading(s.rise)
+			s.rise = min(s.rise+k.soft, 1)
+		}
 		sum += y * s.peak
 		// The beater is the first moment of the fall, from far above.
 		f := k.hertz * Exp2(k.bend*s.bend+4*k.click*s.snap)
@@ -136,11 +151,10 @@ func (k *Kick) Next() float32 {
 type Snare struct {
 	sampleRate      float64
 	strikes         strikes
-	fade            float32
+	fade, soft      float32
 	noise           Noise
 	wires           Decay
 	colour          SVF
-	step            [2]uint32
 	fall, fall2     float32
 	head, rattle    float32
 	sink            float32
@@ -154,7 +168,7 @@ const snareSecond = 1.593
 // Init sets the sample rate and a plain sound.
 func (s *Snare) Init(sampleRate float64) {
 	rate := rateOr(sampleRate)
-	*s = Snare{sampleRate: rate, fade: float32(1 / (drumFade * rate)), toIncrement: float32(1 << 32 / rate), sink: fall(0.03, rate)}
+	*s = Snare{sampleRate: rate, fade: float32(1 / (drumFade * rate)), soft: float32(1 / (drumSoft * rate)), toIncrement: float32(1 << 32 / rate), sink: fall(0.03, rate)}
 	s.noise.Init(rate)
 	s.wires.Init(rate)
 	s.colour.Init(rate)
@@ -180,7 +194,7 @@ func (s *Snare) Set(hertz float32, decay float64, snap, tone float32) {
 	s.hertz = hertz
 	s.fall, s.fall2 = fall(decay, s.sampleRate), fall(0.6*decay, s.sampleRate)
 	s.wires.Set(drumRise, 1.2*decay)
-	s.head, s.rattle = 0.75*(1-0.8*snap), 0.09*snap
+	s.head, s.rattle = 0.6*(1-0.8*snap), 0.075*snap
 	if tone != s.wireTone {
 		s.wireTone = tone
 		s.colour.SetHertz(tone)
@@ -223,6 +237,10 @@ func (s *Snare) Next() float32 {
 				continue
 			}
 			y *= fading(v.fade)
+		}
+		if v.rise < 1 {
+			y *= fading(v.rise)
+			v.rise = min(v.rise+s.soft, 1)
 		}
 		sum += y * v.peak
 		f := min(s.hertz*(1+0.7*v.bend)*s.toIncrement, 1<<30)
@@ -369,7 +387,7 @@ func (h *Hat) Next() float32 {
 		h.ring.Reset()
 		h.air.Reset()
 	}
-	return high * level * 0.16
+	return high * level * 0.28
 }
 
 // softPulse is a square wave, ±1, whose edges are rounded over a sample before

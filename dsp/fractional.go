@@ -3,46 +3,74 @@ package dsp
 import "math"
 
 const (
-	// sincTaps and sincPhases make the kernel by which a delay is read between
-	// its samples: a sinc in a Kaiser window, at the nearest of so many places
-	// that the rest is 90 dB below a tone of 5 kHz.
-	sincTaps   = 8
-	sincBits   = 12
-	sincPhases = 1 << sincBits
-	sincShape  = 5.5
-	sincBefore = sincTaps/2 - 1 // taps before the one at or below the place
+	// fractionTaps and fractionBits make the kernel by which a delay is read
+	// between its samples: so many taps, for each of 4096 places. The nearest is
+	// taken, which leaves less than −87 dB of a tone of 5 kHz.
+	fractionTaps   = 8
+	fractionBits   = 12
+	fractionPlaces = 1 << fractionBits
+	fractionBefore = fractionTaps/2 - 1 // taps before the one at or below the place
+	// fractionBand is up to which share of the sample rate the kernel is made
+	// to be right: within −90 dB up to 9 kHz at 48 kHz.
+	fractionBand = 0.19
 )
 
-// sincTable holds the kernel for each place between two samples.
-var sincTable [sincPhases + 1][sincTaps]float32
+// fractionTable holds the kernel for each place between two samples: the taps
+// whose sum is nearest, in the mean of squares over the band, to a shift by the
+// fraction.
+var fractionTable [fractionPlaces + 1][fractionTaps]float32
 
 func init() {
-	for r := range sincTable {
-		f := float64(r) / sincPhases
-		var row [sincTaps]float64
-		sum := 0.0
-		for j := range row {
-			x := float64(j-sincBefore) - f
-			if u := x / (sincTaps / 2); u > -1 && u < 1 {
-				row[j] = besselI0(sincShape * math.Sqrt(1-u*u))
-				if x != 0 {
-					row[j] *= math.Sin(math.Pi*x) / (math.Pi * x)
-				}
-			}
-			sum += row[j]
+	// The normal equations of that are a matrix of sin(Bx)/x, whose Cholesky
+	// factor serves all places.
+	band := func(x float64) float64 {
+		if x == 0 {
+			return 2 * math.Pi * fractionBand
 		}
-		for j, v := range row {
-			if v /= sum; math.Abs(v) > 1e-12 {
-				sincTable[r][j] = float32(v)
+		return math.Sin(2*math.Pi*fractionBand*x) / x
+	}
+	const n = fractionTaps
+	var l [n][n]float64
+	for i := range n {
+		for j := range i + 1 {
+			v := band(float64(i - j))
+			if i == j {
+				v += 1e-12
+			}
+			for k := range j {
+				v -= l[i][k] * l[j][k]
+			}
+			if i == j {
+				l[i][i] = math.Sqrt(v)
+			} else {
+				l[i][j] = v / l[j][j]
 			}
 		}
 	}
+	for r := 1; r < fractionPlaces; r++ {
+		var x [n]float64
+		for i := range n {
+			v := band(float64(i-fractionBefore) - float64(r)/fractionPlaces)
+			for k := range i {
+				v -= l[i][k] * x[k]
+			}
+			x[i] = v / l[i][i]
+		}
+		for i := n - 1; i >= 0; i-- {
+			for k := i + 1; k < n; k++ {
+				x[i] -= l[k][i] * x[k]
+			}
+			x[i] /= l[i][i]
+			fractionTable[r][i] = float32(x[i])
+		}
+	}
+	fractionTable[0][fractionBefore], fractionTable[fractionPlaces][fractionBefore+1] = 1, 1
 }
 
 // delayLine remembers samples. Its memory need not be cleared: what was written
 // before the last Reset reads as 0.
 type delayLine struct {
-	line    []float32 // the first sincTaps again at its end, so that a kernel is one run
+	line    []float32 // the first fractionTaps again at its end, so that a kernel is one run
 	mask    int
 	at      int // of the newest sample
 	written int // samples since the last Reset, at most the length
@@ -52,19 +80,19 @@ type delayLine struct {
 // init makes room for a delay of so many samples. It allocates.
 func (d *delayLine) init(samples int) {
 	size := 64
-	for size < samples+2*sincTaps {
+	for size < samples+2*fractionTaps {
 		size *= 2
 	}
-	*d = delayLine{line: make([]float32, size+sincTaps), mask: size - 1}
+	*d = delayLine{line: make([]float32, size+fractionTaps), mask: size - 1}
 }
 
 func (d *delayLine) reset() { d.written, d.quiet = 0, 0 }
 
 // shortest is the least delay that can be read between samples.
-const shortest = sincTaps / 2
+const shortest = fractionTaps / 2
 
 // longest is the greatest delay that can be read.
-func (d *delayLine) longest() float64 { return float64(d.mask + 1 - sincTaps) }
+func (d *delayLine) longest() float64 { return float64(d.mask + 1 - fractionTaps) }
 
 // silent tells whether all that can be read is 0.
 func (d *delayLine) silent() bool { return d.quiet >= d.written }
@@ -73,7 +101,7 @@ func (d *delayLine) silent() bool { return d.quiet >= d.written }
 func (d *delayLine) write(v float32) {
 	d.at = (d.at + 1) & d.mask
 	d.line[d.at] = v
-	if d.at < sincTaps {
+	if d.at < fractionTaps {
 		d.line[d.mask+1+d.at] = v
 	}
 	if d.written <= d.mask {
@@ -94,15 +122,15 @@ func (d *delayLine) whole(ago int) float32 {
 
 // read returns what was written ago samples ago, from shortest to longest.
 func (d *delayLine) read(ago float64) float32 {
-	q := int(ago*sincPhases + 0.5)
-	n := q >> sincBits
-	if n+sincTaps > d.written {
+	q := int(ago*fractionPlaces + 0.5)
+	n := q >> fractionBits
+	if n+fractionTaps > d.written {
 		return d.whole(n) // the first of all
 	}
 	// The place lies between n+1 and n samples ago.
-	k := &sincTable[sincPhases-q&(sincPhases-1)]
-	from := (d.at - n - 1 - sincBefore) & d.mask
-	x := (*[sincTaps]float32)(d.line[from : from+sincTaps])
+	k := &fractionTable[fractionPlaces-q&(fractionPlaces-1)]
+	from := (d.at - n - 1 - fractionBefore) & d.mask
+	x := (*[fractionTaps]float32)(d.line[from : from+fractionTaps])
 	return x[0]*k[0] + x[1]*k[1] + x[2]*k[2] + x[3]*k[3] + (x[4]*k[4] + x[5]*k[5] + x[6]*k[6] + x[7]*k[7])
 }
 
