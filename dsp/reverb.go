@@ -291,8 +291,7 @@ func (r *Reverb) block(left, right []float32) {
 	}
 	first := r.at&(r.span-1) == 0
 	inL, inR := &r.in[0], &r.in[1]
-	r.lowCut[0].enter(inL[:n], left)
-	r.lowCut[1].enter(inR[:n], right)
+	r.enter(left, right)
 	gain := r.now.input
 	if r.gate.Moving() {
 		for k := range n {
@@ -501,16 +500,19 @@ func (r *Reverb) diffuser(side int, b []float32) {
 // lowCut is a high-pass of the first order at what comes in.
 type lowCut struct{ gain, state float64 }
 
-// enter filters usable voltages.
-func (f *lowCut) enter(out, in []float32) {
-	g, s := f.gain, f.state
-	a, b := 1-2*g, 2*g
-	for k, v := range in[:len(out)] {
-		x := float64(Finite(v))
-		out[k] = float32((x - s) * (1 - g))
-		s = s*a + x*b
+// enter filters what comes in.
+func (r *Reverb) enter(left, right []float32) {
+	f, h := &r.lowCut[0], &r.lowCut[1]
+	inL, inR := r.in[0][:len(left)], r.in[1][:len(left)]
+	right = right[:len(left)]
+	s, t := f.state, h.state
+	a, b, c := 1-2*f.gain, 2*f.gain, 1-f.gain
+	for k, v := range left {
+		x, y := float64(Finite(v)), float64(Finite(right[k]))
+		inL[k], inR[k] = float32((x-s)*c), float32((y-t)*c)
+		s, t = s*a+x*b, t*a+y*b
 	}
-	f.state = s
+	f.state, h.state = s, t
 }
 
 // settle makes a faded state 0, and tells whether it is.

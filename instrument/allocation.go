@@ -118,6 +118,8 @@ const (
 	dipSeconds = 0.005
 	// samePitch, in volts, is two cents: what is within it is the same note.
 	samePitch = 2.0 / 1200
+	// never is the frame of an edge that is not in this slice.
+	never = BlockSize + 1
 	// spares are the places in which stolen voices fade.
 	spares = MaxPoly
 	places = MaxPoly + spares
@@ -139,15 +141,18 @@ type voice struct {
 	nextStrike   [MaxPoly]int
 	breathing    uint16 // channels whose breath may be high
 
-	gain   decibels
-	wave   int
-	dip    dsp.Ramp // 0 while the waveform changes
-	dips   bool
-	shape  voiceShape
-	chord  [MaxPoly]pitchOf
-	root   pitchOf
-	last   float32 // pitch of the note before, where a glide begins
-	played bool
+	gain     decibels
+	wave     int
+	dip      dsp.Ramp // 0 while the waveform changes
+	dips     bool
+	shape    voiceShape
+	turns    bool // a knob is being turned in this slice
+	turned   bool // or was since the last look
+	switches [4]float32
+	chord    [MaxPoly]pitchOf
+	root     pitchOf
+	last     float32 // pitch of the note before, where a glide begins
+	played   bool
 }
 
 // pitchOf is a frequency and its voltage, computed when it changes.
@@ -175,11 +180,16 @@ func (m *voice) Init(sampleRate float64, seed uint64) {
 	}
 	for i := range m.voices {
 		m.voices[i].Init(&m.sections[i/MaxPoly].bank, i%MaxPoly, sampleRate, seed+uint64(i)*0x9e3779b97f4a7c15)
+		m.voices[i].shape = &m.shape
 		s := &m.seats[i]
 		s.channel = -1
 		s.place.Init(max(sampleRate/controlFrames, 8000))
 		s.place.SetSeconds(walkSeconds * min(sampleRate/controlFrames/8000, 1))
 		m.sit(i, 0)
+	}
+	m.shape, m.turned = defaultShape, true
+	for c := range MaxPoly {
+		m.nextGate[c], m.nextStrike[c] = never, never
 	}
 	m.dip.Init(sampleRate)
 	m.dip.SetSeconds(dipSeconds)
@@ -240,9 +250,15 @@ func (m *voice) walk(i int, place float32) {
 func (m *voice) Process(io *IO) {
 	out, n := io.Out, io.N
 	m.scan(io)
+	m.turns = false
+	for k := 0; k < len(io.Params) && !m.turns; k++ {
+		m.turns = !io.rests(k)
+	}
+	m.turned = m.turned || m.turns
 	w := int(io.Params[voiceWave][0])
 	if m.active == 0 && m.next == n && m.breathing == 0 {
-		if io.Frame%controlFrames == 0 || int(io.Frame%controlFrames)+n > controlFrames {
+		if since := int(io.Frame % controlFrames); since == 0 || since+n > controlFrames {
+			m.look(io, n-1-(since+n-1)%controlFrames)
 			m.change(w)
 		}
 		for _, o := range out {
@@ -316,23 +332,24 @@ func at(s *Signal, c, i int) float32 {
 // monophonic gate or strike plays the first channel alone; other monophonic
 // inputs serve all. Audio thread.
 func (m *voice) scan(io *IO) {
-	n := io.N
-	m.next = n
+	m.next = io.N
 	gate, strike, breath := io.In[voiceGate], io.In[voiceStrike], io.In[voiceBreath]
-	for c := range MaxPoly {
-		m.nextGate[c] = n
-		if c < gate.Channels {
-			m.nextGate[c] = edge(&m.gate[c], gate, c, 0, n)
-		} else if m.high>>c&1 != 0 {
-			m.nextGate[c] = 0 // its cable is gone
+	for c := range gate.Channels {
+		if at := edge(&m.gate[c], gate, c, 0, io.N); at != never {
+			m.nextGate[c], m.next = at, min(m.next, at)
 		}
-		m.nextStrike[c] = n
+	}
+	for high := m.high >> gate.Channels << gate.Channels; high != 0; high &= high - 1 {
+		m.nextGate[bits.TrailingZeros16(high)], m.next = 0, 0 // its cable is gone
+	}
+	for c := range MaxPoly {
 		if c < strike.Channels {
-			m.nextStrike[c] = edge(&m.strike[c], strike, c, 0, n)
+			if at := edge(&m.strike[c], strike, c, 0, io.N); at != never {
+				m.nextStrike[c], m.next = at, min(m.next, at)
+			}
 		} else if m.strike[c].High() {
 			m.strike[c].Reset()
 		}
-		m.next = min(m.next, m.nextGate[c], m.nextStrike[c])
 	}
 	m.breathing = 0
 	for c := range breath.Channels {
@@ -342,22 +359,22 @@ func (m *voice) scan(io *IO) {
 	}
 }
 
-// edge returns the first frame from i on at which a trigger would change, n
-// where there is none. Audio thread.
+// edge returns the first frame from i to before n at which a trigger would
+// change, never where there is none. Audio thread.
 func edge(t *dsp.SchmittTrigger, s *Signal, c, i, n int) int {
 	b := &s.Volts[c]
 	if s.Held&(1<<c) != 0 {
 		if i < n && crosses(t, b[0]) {
 			return i
 		}
-		return n
+		return never
 	}
 	for ; i < n; i++ {
 		if crosses(t, b[i]) {
 			return i
 		}
 	}
-	return n
+	return never
 }
 
 // crosses tells whether a voltage would change the state of a trigger. Audio thread.
@@ -379,7 +396,7 @@ func (m *voice) edges(io *IO, i int) {
 				m.nextGate[c] = edge(&m.gate[c], gate, c, i+1, io.N)
 			} else {
 				m.gate[c].Reset()
-				m.nextGate[c] = io.N
+				m.nextGate[c] = never
 			}
 			if m.gate[c].High() {
 				m.high |= 1 << c
@@ -541,6 +558,7 @@ func (m *voice) free(c int) int {
 
 // tick begins a control period. Audio thread.
 func (m *voice) tick(io *IO, i int) {
+	m.look(io, i)
 	m.change(int(io.Params[voiceWave][i]))
 	for set := m.active; set != 0; set &= set - 1 {
 		k := bits.TrailingZeros32(set)
@@ -617,7 +635,7 @@ func (m *voice) pitch(io *IO, c, i int) float32 {
 	return m.chord[c].at(root * chords[int(io.Params[voiceChord][0])][c])
 }
 
-// listen reads the slow inputs and the knobs for one voice. Audio thread.
+// listen reads the slow inputs for one voice. Audio thread.
 func (m *voice) listen(io *IO, k, i int) {
 	v, c := &m.voices[k], m.seats[k].channel
 	in := &v.in
@@ -629,7 +647,21 @@ func (m *voice) listen(io *IO, k, i int) {
 	in.breath = c < io.In[voiceBreath].Channels && at(io.In[voiceBreath], c, i) > dsp.SchmittHigh
 	in.tension = dsp.Rail(io.In[voiceTension].Volts[0][i])
 	in.load = min(max(dsp.Rail(at(io.In[voiceLoad], c, i)), 0), 10)
-	s, p := &v.shape, io.Params
+}
+
+// look reads the knobs, which all voices share; every controlFrames.
+// Audio thread.
+func (m *voice) look(io *IO, i int) {
+	p := io.Params
+	if w := [...]float32{p[voiceAllocation][i], p[voiceSecond][i], p[voiceChord][i], p[voiceVoices][i]}; w != m.switches {
+		m.switches, m.turned = w, true
+	}
+	if !m.turned {
+		return
+	}
+	m.turned = m.turns
+	s := &m.shape
+	s.edition++
 	s.bright, s.attack, s.release = p[voiceBright][i], p[voiceAttack][i], p[voiceRelease][i]
 	s.strikes, s.breaths = p[voiceStrikes][i], p[voiceBreaths][i]
 	s.decay, s.sustain = p[voiceDecay][i], p[voiceSustain][i]

@@ -162,7 +162,8 @@ func (m *clock) Process(io *IO) {
 	on := io.Params[clockRun][0] == 1
 	gate := &io.Out[clockGate].Volts[0]
 	io.Out[clockGate].Held = 0
-	for i := range io.N {
+	i := m.coast(io, on && !follows, float64(beats))
+	for ; i < io.N; i++ {
 		if m.reset.Next(io.In[clockReset].Volts[0][i]) {
 			m.restart()
 		}
@@ -203,6 +204,40 @@ func (m *clock) Process(io *IO) {
 			m.pulses[k].finish(io.Out[k], 0, io.N)
 		}
 	}
+}
+
+// coast lets the phase run through the frames in which nothing happens, at
+// rest of all that is plugged in and turned, and returns how many those are.
+// Most slices are such, and take a tenth of the time. Audio thread.
+func (m *clock) coast(io *IO, on bool, beats float64) (i int) {
+	reset, run := io.In[clockReset], io.In[clockRunGate]
+	if !on || m.fresh || !m.run.High() || m.reset.High() || crosses(&m.reset, reset.Volts[0][0]) || crosses(&m.run, run.Volts[0][0]) ||
+		!reset.held(0) || !run.held(0) || !io.rests(clockTempo) || !io.rests(clockWidth) || !io.rests(clockSwing) || io.Params[clockSwing][0] != 0.5 {
+		return 0
+	}
+	// A hair before the next pulse; from there each frame is looked at.
+	until := beats
+	for k, ratio := range clockRatios {
+		if ratio > 0 {
+			until = min(until, float64(m.fired[k]+1)/ratio)
+		}
+	}
+	until -= 1e-9
+	step, width, gate := float64(io.Params[clockTempo][0])/(60*m.rate), float64(io.Params[clockWidth][0]), &io.Out[clockGate].Volts[0]
+	now := m.phase
+	for ; i < io.N; i++ {
+		next := now + step
+		if next >= until {
+			break
+		}
+		now = next
+		gate[i] = 0
+		if now-float64(int(now)) < width {
+			gate[i] = GateVolts
+		}
+	}
+	m.phase = now
+	return i
 }
 
 // A pulse of an even clock is taken at its word: the phase waits for it just

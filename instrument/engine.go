@@ -178,7 +178,7 @@ func (e *Engine) take(p *Plan) {
 			in := &st.node.in[j]
 			src := st.source[j]
 			if src == nil {
-				src = &in.normal
+				src = in.normal
 			}
 			if k := st.node.spec.Inputs[j].Kind; !st.node.ran && k != Audio {
 				// A new module was never at its normal: a gate that is low from
@@ -198,6 +198,12 @@ func (e *Engine) take(p *Plan) {
 			}
 		}
 	}
+}
+
+// rest sets what the input reads with nothing plugged in. Audio thread.
+func (in *input) rest(volts float32) {
+	in.volts = volts
+	in.normal.Fill(volts)
 }
 
 // hold makes the input's past a standing voltage. Audio thread.
@@ -277,7 +283,7 @@ func (e *Engine) apply(ev Event) {
 				e.reset(nd)
 				for j := range nd.in {
 					if s := &nd.spec.Inputs[j]; s.Kind == Gate || s.Kind == Trigger || s.Kind == Presence {
-						nd.in[j].normal.Fill(s.Normal)
+						nd.in[j].rest(s.Normal)
 					}
 				}
 			}
@@ -314,7 +320,7 @@ func (e *Engine) apply(ev Event) {
 		}
 	case EventInput:
 		if int(ev.Index) < len(n.in) && ev.Value == ev.Value {
-			n.in[ev.Index].normal.Fill(min(max(ev.Value, -12), 12))
+			n.in[ev.Index].rest(min(max(ev.Value, -12), 12))
 		}
 	default:
 		if r, ok := n.proc.(Receiver); ok && int(ev.Index) < len(n.out) && ev.Channel < MaxPoly {
@@ -443,12 +449,12 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 		}
 	}
 	for _, k := range nd.spec.cv {
-		if io.Patched&(1<<k.input) == 0 && io.In[k.input].Volts[0][0] == 0 {
+		if io.Patched&(1<<k.input) == 0 && nd.in[k.input].volts == 0 {
 			continue
 		}
 		p := &nd.params[k.param]
 		p.flat = false
-		nd.spec.Params[k.param].add(p.buf[:n], &io.In[k.input].Volts[0], &nd.params[k.att].buf)
+		nd.spec.Params[k.param].add(p.buf[:n], &io.In[k.input].Volts[0], nd.params[k.att].buf)
 	}
 	nd.proc.Process(io)
 	if nd.spec.bypass >= 0 {

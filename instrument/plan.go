@@ -72,14 +72,15 @@ type node struct {
 type param struct {
 	ramp dsp.Ramp // without CV
 	flat bool     // buf holds the ramp's resting value throughout
-	buf  [BlockSize]float32
+	buf  *[BlockSize]float32
 }
 
 // input is one input jack.
 type input struct {
 	current  *Signal // what it reads; normal where nothing is plugged in
 	previous *Signal // what it read before the last plan, while fading
-	normal   Signal
+	normal   *Signal
+	volts    float32 // of the normal
 	mix      *Signal // where a fade is mixed
 	held     *Signal // what it read last, where that cannot go on
 	patched  bool    // a cable is in it, or was a moment ago
@@ -191,7 +192,7 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 				// Inputs that are followed come first, so theirs is known.
 				if f := n.spec.Input(n.spec.Inputs[i].Follows); f >= 0 {
 					if source[i] = source[f]; source[i] == nil {
-						source[i] = &n.in[f].normal
+						source[i] = n.in[f].normal
 					}
 				}
 				continue
@@ -346,17 +347,19 @@ func (c *Compiler) newNode(m *Module) *node {
 	n := &node{id: m.ID, spec: s, handle: c.nextHandle, proc: s.New(),
 		params: make([]param, len(s.Params)), in: make([]input, len(s.Inputs)), out: make([]*Signal, len(s.Outputs))}
 	for i := range s.Params {
+		n.params[i].buf = new([BlockSize]float32)
 		n.params[i].ramp.Init(c.sampleRate)
 		n.params[i].ramp.SetSeconds(rampSeconds)
 		if !s.Params[i].Text {
 			n.params[i].ramp.Jump(float32(m.Value(s.Params[i].Name)))
 		}
-		n.io.Params = append(n.io.Params, &n.params[i].buf)
+		n.io.Params = append(n.io.Params, n.params[i].buf)
 	}
 	for i := range s.Inputs {
 		in := &n.in[i]
-		in.normal.Fill(s.Inputs[i].Normal)
-		in.current = &in.normal
+		in.normal = &Signal{}
+		in.rest(s.Inputs[i].Normal)
+		in.current = in.normal
 		in.mix = &Signal{Channels: 1}
 		in.held = &Signal{Channels: 1}
 		in.watch = s.Inputs[i].Watch

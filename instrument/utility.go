@@ -468,8 +468,8 @@ func (m *audioOut) Process(io *IO) {
 				x[i] = sum(in, i) * m.gain.linear(io.Params[0][i])
 			}
 		}
-		m.dc[side].Process(x)
 	}
+	dsp.ProcessPair(&m.dc[0], &m.dc[1], b[0][:io.N], b[1][:io.N])
 	l, r, cut := b[0][:io.N], b[1][:io.N], out.Volts[0][:io.N]
 	if io.rests(1) {
 		m.limiter.ProcessGain(l, r, cut)

@@ -51,7 +51,7 @@ const (
 // there as an extra.
 type podVoice struct {
 	in    voiceInput
-	shape voiceShape
+	shape *voiceShape
 	rate  float64
 	bank  *kernel.Voices
 	lane  int
@@ -97,6 +97,7 @@ type podVoice struct {
 	base                tuned
 	spread              power // strain, in the exponent
 	opening             power
+	calm                stance // in which the voice was settled for good
 
 	score score
 	cut   bool // since the last strike that cut the voice
@@ -104,6 +105,12 @@ type podVoice struct {
 	// Stolen voices fade; what is left of them is this.
 	fading bool
 	left   float32
+}
+
+// stance is all that settle looks at, of a voice without tension and load.
+type stance struct {
+	pitch, tune, bright, fallen float32
+	shape                       int
 }
 
 // tuned is a pitch and its frequency, computed when it changes.
@@ -140,6 +147,7 @@ type voiceInput struct {
 
 // voiceShape is how a podVoice is set up; all voices of a module share it.
 type voiceShape struct {
+	edition  int     // counts its changes, from 1
 	bright   float32 // cutoff over pitch when open, in octaves
 	attack   float32 // s
 	decay    float32 // s, from the attack's end to the sustain level
@@ -158,7 +166,7 @@ type voiceShape struct {
 	breaths  float32 // level of what is breathed, 0…1
 }
 
-var defaultShape = voiceShape{bright: 2, attack: 0.35, decay: 0.5, sustain: 1, release: 0.25, fall: 0.5, q: 0.5,
+var defaultShape = voiceShape{edition: 1, bright: 2, attack: 0.35, decay: 0.5, sustain: 1, release: 0.25, fall: 0.5, q: 0.5,
 	apart: restPhase, lock: 1 / lockSeconds, mix: [2]float32{AudioVolts / 2, AudioVolts / 2}, strikes: 1, breaths: 1}
 
 // score is a run of strikes that a gesture plays by itself.
@@ -173,7 +181,7 @@ type score struct {
 }
 
 func (v *podVoice) Init(bank *kernel.Voices, lane int, sampleRate float64, seed uint64) {
-	*v = podVoice{rate: sampleRate, shape: defaultShape, bank: bank, lane: lane, loud: 1}
+	*v = podVoice{rate: sampleRate, shape: &defaultShape, bank: bank, lane: lane, loud: 1}
 	v.air.Init(sampleRate)
 	v.air.SetQ(9)
 	v.noise.Init(sampleRate)
@@ -387,6 +395,12 @@ func (v *podVoice) control() {
 // settle tells the bank where all stands that rests within a period, and
 // returns how strained the voice is, 0…1. Audio thread.
 func (v *podVoice) settle() (strain float32) {
+	now := stance{v.pitch, v.tune, v.bright, v.fallen, v.shape.edition}
+	calm := v.tension == 0 && v.in.load == 0
+	if calm && now == v.calm {
+		return 0
+	}
+	v.calm = stance{}
 	size := v.tension
 	if size < 0 {
 		size = -size
@@ -412,6 +426,7 @@ func (v *podVoice) settle() (strain float32) {
 		apart -= float32(math.Floor(float64(apart) + 0.5))
 		if apart > 1e-5 || apart < -1e-5 {
 			two -= apart * (1 - 20*strain) * v.shape.lock
+			calm = false
 		}
 	}
 	v.bank.SetHertz(v.lane, 0, one)
@@ -422,6 +437,9 @@ func (v *podVoice) settle() (strain float32) {
 	}
 	open := closedRatio + v.bright*(v.opening.of(octaves)-closedRatio)
 	v.bank.SetFilter(v.lane, min(v.base.at(v.pitch)*open, 12000), v.shape.q)
+	if calm {
+		v.calm = now
+	}
 	return strain
 }
 
@@ -532,13 +550,15 @@ func (v *podVoice) glide(from, to float32, seconds, decay float64, volts, drive 
 	v.sweepE.Strike(10)
 }
 
-// extra adds to b what the bank does not make. It must not reach over a
+// extra adds to b, which is silent, what the bank does not make. It must not reach over a
 // control period. Audio thread.
 func (v *podVoice) extra(b []float32) {
 	if v.breath != 0 || v.breathTo > 0 {
+		v.noise.Fill(b)
+		v.air.ProcessBandPass(b)
 		for i := range b {
 			v.breath += v.breathA * (v.breathTo - v.breath)
-			b[i] += v.breath * 3 * v.air.BandPass(v.noise.White())
+			b[i] *= v.breath * 3
 		}
 	}
 	// Each stops at its own last frame, wherever a call ends.
