@@ -309,9 +309,11 @@ func (r *proofRig) xruns(since time.Time) (by, stops map[string]int) {
 			continue
 		}
 		for _, m := range blamed.FindAllStringSubmatch(s.text, -1) {
-			count(m[1], s.at)
+			// The second of a name, as after a reopening, has a number: k8s-synth-01.
+			who := strings.TrimRight(m[1], "-0123456789")
+			count(who, s.at)
 			if m[2] != "" {
-				by[m[1]+" "+m[2]]++
+				by[who+" "+m[2]]++
 			}
 		}
 		// Of the server's own: its driver's thread was woken late.
@@ -631,6 +633,7 @@ func TestProofJACK(t *testing.T) {
 		row("because it was not woken in time", "%d", laid("k8s-synth", " Triggered"), laid("peer", " Triggered"))
 		row("because it was still at work", "%d", laid("k8s-synth", " Running"), laid("peer", " Running"))
 		row("callbacks two periods after the last", "%d", func(x *proofResult) any { return x.audio.LateCallbacks }, func(x *proofResult) any { return x.peer.Late })
+		row("device lost and opened again", "%d", func(x *proofResult) any { return x.audio.Reopens }, nil)
 		row("underruns of the ring", "%d", func(x *proofResult) any { return x.audio.Underruns }, nil)
 		row("frames of them", "%d", func(x *proofResult) any { return x.audio.UnderrunFrames }, nil)
 		for i, name := range []string{"blocks that the renderer lags: p50", "p99", "p99.9", "p99.99", "most"} {
