@@ -225,3 +225,27 @@ func TestVCFDriveAliasing(t *testing.T) {
 		}
 	}
 }
+
+// TestVoltageUnitsAtOtherRates: pitch, cutoff and aliasing do not depend on the
+// sample rate.
+func TestVoltageUnitsAtOtherRates(t *testing.T) {
+	for _, rate := range []float64{32000, 44100, 96000, 192000} {
+		var o dsp.VCO
+		o.Init(rate)
+		inc := o.Increment(2500.7)
+		saw := vcoRun{inc: func(int) int32 { return inc }}.render(&o, 256, 1<<16, whole)[dsp.Saw]
+		if got := measure.AliasLevel(saw, float64(inc)*rate/(1<<32), rate); got.TotalDB > -95 {
+			t.Errorf("at %v Hz a saw aliases at %.1f dB", rate, got.TotalDB)
+		}
+		if c := measure.Cents(float64(inc)*rate/(1<<32), 2500.7); math.Abs(c) > 0.001 {
+			t.Errorf("at %v Hz a saw is %.4f cents off", rate, c)
+		}
+		var f dsp.VCF
+		f.Init(rate)
+		out := vcfRun{in: always(0), hertz: always(1000), resonance: always(1)}.render(&f, int(2*rate), whole)[low]
+		sings := measure.NewSpectrum(out[int(rate):int(rate)+1<<15], rate, measure.BlackmanHarris).Near(1000, 50)
+		if c := measure.Cents(sings.Hertz, 1000); math.Abs(c) > 0.5 || math.Abs(sings.Amplitude-5) > 0.05 {
+			t.Errorf("at %v Hz it sings %.3f cents off at %.3f V", rate, c, sings.Amplitude)
+		}
+	}
+}

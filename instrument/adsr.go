@@ -105,6 +105,22 @@ func (m *adsr) channel(io *IO, c int) {
 		io.Knob(adsrSustain, c, &bufs[2]), io.Knob(adsrRelease, c, &bufs[3]),
 	}
 	loop := io.Params[adsrLoop][0] == 1
+	if ch.rests(gate, again, n) {
+		// Only the knobs are followed, as far as they would be.
+		if last := int64(n-1) - (io.Frame+int64(n-1))%controlFrames; last >= 0 {
+			ch.set(&knobs, int(last))
+			ch.env.SetLoop(loop)
+		}
+		for k, v := range [3]float32{0, 10, 0} {
+			if o := io.Out[k]; o.Held&held == 0 || o.Volts[c][0] != v {
+				o.Held |= held
+				for i := range o.Volts[c] {
+					o.Volts[c][i] = v
+				}
+			}
+		}
+		return
+	}
 	share, velocity := io.Params[adsrVelocityShare], io.In[adsrVelocity]
 	for i := 0; i < n; {
 		if (io.Frame+int64(i))%controlFrames == 0 || ch.shape[0] < 0 {
@@ -132,6 +148,13 @@ func (m *adsr) channel(io *IO, c int) {
 	for _, o := range io.Out {
 		o.Held &^= held
 	}
+}
+
+// rests tells whether the channel is silent and stays so. Audio thread.
+func (ch *adsrChannel) rests(gate, again *[BlockSize]float32, n int) bool {
+	return ch.shape[0] > 0 && ch.env.Resting() && !ch.env.Active() && !ch.end.High() &&
+		!ch.gate.High() && !(gate[0] > dsp.SchmittHigh) && level(gate, n) &&
+		!ch.retrigger.High() && !(again[0] > dsp.SchmittHigh) && level(again, n)
 }
 
 // set takes the knobs over as they stand at frame i. Audio thread.
