@@ -62,6 +62,17 @@ func (m *sampleHold) Process(io *IO) {
 		if source == nil {
 			source = &noVolts
 		}
+		high := ch.trigger.High()
+		if level(t, io.N) && !(t[0] < dsp.SchmittLow && high) && !(t[0] > dsp.SchmittHigh && !high) && !(track && high) {
+			// Nothing happens: what is held stays.
+			if out.Held&(1<<c) == 0 || o[0] != ch.held {
+				out.Held |= 1 << c
+				for i := range o {
+					o[i] = ch.held
+				}
+			}
+			continue
+		}
 		out.Held &^= 1 << c
 		held := ch.held
 		for i := range io.N {
