@@ -16,7 +16,7 @@ import (
 
 // Fields of a scene file, in the order in which they are written.
 var (
-	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "storm_policy", "scale", "root", "modules", "cables", "rules"}
+	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "storm_policy", "scale", "root", "tunings", "modules", "cables", "rules"}
 	moduleFields = []string{"id", "at", "params"}
 	placeFields  = []string{"row", "hp"}
 )
@@ -59,9 +59,10 @@ type sceneReader struct {
 	document
 	patched *Scene
 	top     []entry
-	modules []moduleNode // one for each module of the patch
-	cables  []*yaml.Node // one for each cable of the patch
-	rules   []ruleNode   // one for each rule
+	modules []moduleNode                // one for each module of the patch
+	cables  []*yaml.Node                // one for each cable of the patch
+	rules   []ruleNode                  // one for each rule
+	tunings map[string]map[string]entry // by name and field; the field "" is all of it
 }
 
 // moduleNode is where a module of the patch came from.
@@ -121,6 +122,8 @@ func (r *sceneReader) scene(data []byte) *Scene {
 			if v, ok := r.number(e, 0, 127, "as MIDI counts notes"); ok {
 				s.Root = v
 			}
+		case "tunings":
+			r.readTunings(e)
 		case "modules":
 			for _, n := range r.items(e) {
 				r.module(n)
@@ -322,7 +325,7 @@ var (
 
 // fault reports a mistake at the place in the file that its path names.
 func (r *sceneReader) fault(f fault) {
-	if r.ruleFault(f) {
+	if r.ruleFault(f) || r.tuningFault(f) {
 		return
 	}
 	m := faultPath.FindStringSubmatch(f.path)

@@ -62,8 +62,10 @@ type Scene struct {
 	// rule.ScaleNames; empty is none.
 	Scale string
 	// Root is the MIDI note on which the scale stands, 0…127.
-	Root  float64
-	Patch *instrument.Patch
+	Root float64
+	// Tunings are those that Quantizers may name beside the built-in ones.
+	Tunings map[string]Tuning
+	Patch   *instrument.Patch
 	// Places says where in the rack modules stand; those that are missing
 	// stand where there is room.
 	Places map[instrument.ModuleID]Place
@@ -71,7 +73,8 @@ type Scene struct {
 	// modules show.
 	Rules []rule.Spec
 
-	goodRules []rule.Spec // those that were last found to be without mistakes
+	goodRules   []rule.Spec // those that were last found to be without mistakes
+	goodTunings map[string]Tuning
 }
 
 // Place is where in the rack a module stands.
@@ -158,6 +161,7 @@ func (s *Scene) faults() (all []fault) {
 		check("scale", err)
 	}
 	check("root", between("root", s.Root, 0, 127, "as MIDI counts notes"))
+	s.checkTunings(check)
 	all = append(all, s.checkRules()...)
 	if n := len(s.Patch.Modules); n > instrument.MaxModules {
 		// Nothing more is said of a patch that nobody made by hand.

@@ -41,6 +41,9 @@ func Encode(s *Scene) ([]byte, error) {
 	if s.Root != DefaultRoot {
 		put(root, "root", number(s.Root))
 	}
+	if len(s.Tunings) > 0 {
+		put(root, "tunings", tuningsYAML(s.Tunings))
+	}
 	if len(s.Patch.Modules) > 0 {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for i := range s.Patch.Modules {
@@ -135,7 +138,7 @@ func number(v float64) *yaml.Node {
 func (s *Scene) Equal(o *Scene) bool {
 	same := s.Name == o.Name && s.Title == o.Title && s.About == o.About && s.Seed == o.Seed &&
 		s.Namespace == o.Namespace && s.Latency == o.Latency && s.Storm == o.Storm && s.StormPolicy == o.StormPolicy && s.Scale == o.Scale && s.Root == o.Root &&
-		slices.Equal(s.Patch.Cables, o.Patch.Cables) && maps.Equal(s.Places, o.Places) &&
+		slices.Equal(s.Patch.Cables, o.Patch.Cables) && maps.Equal(s.Places, o.Places) && maps.Equal(s.Tunings, o.Tunings) &&
 		slices.EqualFunc(s.Rules, o.Rules, rule.Spec.Equal)
 	return same && slices.EqualFunc(s.Patch.Modules, o.Patch.Modules, func(a, b instrument.Module) bool {
 		return a.ID == b.ID && maps.Equal(a.Params, b.Params) && maps.Equal(a.Text, b.Text)
