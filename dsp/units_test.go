@@ -163,6 +163,67 @@ var units = []struct {
 			return d.Next()
 		}), func() { d.Reset(); s.Reset() }}
 	}},
+	{"VCO", func() unit {
+		var lead dsp.Crossing
+		var o dsp.VCO
+		o.Init(rate)
+		return unit{func(out, in []float32) {
+			var inc [dsp.VCOBlock]int32
+			var width [dsp.VCOBlock]uint32
+			var sync, volts [dsp.VCOBlock]float32
+			var shapes [dsp.VCOOutputs][dsp.VCOBlock]float32
+			to := [dsp.VCOOutputs]*[dsp.VCOBlock]float32{&shapes[0], &shapes[1], &shapes[2], &shapes[3]}
+			for len(in) > 0 {
+				n := min(len(in), dsp.VCOBlock)
+				for i, v := range in[:n] {
+					// Backwards as well, with a width that moves and its own sync.
+					inc[i] = o.Increment(dsp.VoltsToHertz(v/5) - 200)
+					width[i] = dsp.PulseWidth(0.5 + v/20)
+				}
+				copy(volts[:], in[:n])
+				lead.Process(&sync, &volts, n)
+				o.Process(&to, n, &inc, &width, &sync)
+				for i := range n {
+					out[i] = shapes[0][i] + 0.7*shapes[1][i] + 0.5*shapes[2][i] + 0.3*shapes[3][i]
+				}
+				in, out = in[n:], out[n:]
+			}
+		}, func() { o.Reset(); lead.Reset() }}
+	}},
+	{"VCF", func() unit {
+		var f dsp.VCF
+		f.Init(rate)
+		return unit{func(out, in []float32) {
+			var x, drive, hertz, resonance [dsp.VCFBlock]float32
+			var outs [dsp.VCFOutputs][dsp.VCFBlock]float32
+			to := [dsp.VCFOutputs]*[dsp.VCFBlock]float32{&outs[0], &outs[1], &outs[2], &outs[3]}
+			for len(in) > 0 {
+				n := min(len(in), dsp.VCFBlock)
+				for i, v := range in[:n] {
+					x[i], drive[i], hertz[i] = v, 1.5, dsp.VoltsToHertz(v/2)
+					if resonance[i] = 0.85; v > 1 {
+						resonance[i] = 1
+					}
+				}
+				f.Process(&to, n, &x, &drive, &hertz, &resonance)
+				for i := range n {
+					out[i] = outs[0][i] + 0.7*outs[1][i] + 0.5*outs[2][i] + 0.3*outs[3][i]
+				}
+				in, out = in[n:], out[n:]
+			}
+		}, f.Reset}
+	}},
+	{"ADSRLoop", func() unit {
+		var e dsp.ADSR
+		e.Init(rate)
+		e.Set(0.01, 0.02, 4, 0.05)
+		e.SetHold(0.005)
+		e.SetLoop(true)
+		return unit{each(func(v float32) float32 {
+			e.SetPeak(5 + v)
+			return e.Next(v > 1)
+		}), e.Reset}
+	}},
 	{"Limiter", func() unit {
 		var l dsp.Limiter
 		l.Init(rate)
@@ -419,7 +480,7 @@ func TestSilenceIsExact(t *testing.T) {
 			}
 		}
 		switch c.name {
-		case "SlewLimiter", "Glide", "OnePoleLow", "OnePoleHigh", "DCBlocker", "SVF", "ADSR", "Decay", "Limiter", "Reverb", "Modal", "SoftClip", "Panner":
+		case "SlewLimiter", "Glide", "OnePoleLow", "OnePoleHigh", "DCBlocker", "SVF", "VCF", "ADSR", "ADSRLoop", "Decay", "Limiter", "Reverb", "Modal", "SoftClip", "Panner":
 			if v := out[len(out)-1]; v != 0 {
 				t.Errorf("%s: still %v V after 11 s of silence", c.name, v)
 			}
