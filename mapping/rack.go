@@ -347,6 +347,9 @@ func (r *Rack) write(m *Member, word string) {
 		mod.Text = map[string]string{}
 	}
 	mod.Text[m.Param.Name] = word
+	if m.Param.Tuning {
+		r.compiler.Tune(r.patch)
+	}
 	r.rewrote(m.module, m.Param.Name)
 }
 
@@ -356,6 +359,9 @@ func (r *Rack) checkWord(m *Member, word string) error {
 		return err
 	}
 	switch {
+	case m.Param.Tuning:
+		_, err := r.patch.Tuning(word)
+		return err
 	case m.module.Kind() != kindController:
 	case m.Param.Name == "object" && word != "":
 		if kind, name, ok := strings.Cut(word, "/"); !ok || kind == "" || name == "" || strings.ContainsAny(word, " \t\n") {
