@@ -22,6 +22,7 @@ type VCF struct {
 	s1, s2     float32 // the integrators of band-pass and low-pass
 	e1, e2     float32 // energy one sample ago and two
 	noise      uint32
+	drive      vcfDrive
 	lastHertz  float32
 	lastTan    float32
 	resonance  float32
@@ -52,21 +53,27 @@ const (
 
 // Init sets the sample rate.
 func (f *VCF) Init(sampleRate float64) {
-	*f = VCF{toPhase: float32(math.Pi / rateOr(sampleRate)), resonance: -1, lastHertz: -1}
+	rate := rateOr(sampleRate)
+	*f = VCF{toPhase: float32(math.Pi / rate), resonance: -1, lastHertz: -1}
+	f.drive.fall = float32(math.Exp(-1 / (0.05 * rate)))
+	f.drive.turn = float32(-math.Expm1(-1 / (0.001 * rate)))
 	f.Reset()
 }
 
 // Reset forgets the past.
 //
 // Audio thread.
-func (f *VCF) Reset() { f.s1, f.s2, f.e1, f.e2, f.noise = 0, 0, 0, 0, 1 }
+func (f *VCF) Reset() {
+	f.s1, f.s2, f.e1, f.e2, f.noise = 0, 0, 0, 0, 1
+	f.drive = vcfDrive{fall: f.drive.fall, turn: f.drive.turn}
+}
 
 // Quiet tells whether the filter is at rest and stays so at a resonance
 // while 0 V come in.
 //
 // Audio thread.
 func (f *VCF) Quiet(resonance float32) bool {
-	return f.s1 == 0 && f.s2 == 0 && f.e1 == 0 && f.e2 == 0 && !(vcfDamping(resonance) <= 0)
+	return f.drive.quiet() && f.s1 == 0 && f.s2 == 0 && f.e1 == 0 && f.e2 == 0 && !(vcfDamping(resonance) <= 0)
 }
 
 // vcfDamping is 1/Q for a resonance: Q is 0.5 at 0, and has no bound from 0.91.
@@ -82,9 +89,7 @@ func vcfDamping(resonance float32) float32 { return 2 - (2-vcfSing)*resonance }
 func (f *VCF) Process(out *[VCFOutputs]*[VCFBlock]float32, n int, in, drive, hertz, resonance *[VCFBlock]float32) {
 	n = min(n, VCFBlock)
 	var x, g, k, bend, low, band, high, gain [VCFBlock]float32
-	for i := range n {
-		x[i] = vcfInput(Finite(in[i]) * drive[i])
-	}
+	f.drive.process(&x, in, drive, n)
 	if same(hertz, n) && same(resonance, n) {
 		f.tune(hertz[0])
 		f.damp(resonance[0])
@@ -187,6 +192,59 @@ func (f *VCF) filter(n int, x, g, k, bend, low, band, high *[VCFBlock]float32) {
 		s1, s2 = flush(s1), flush(s2)
 	}
 	f.s1, f.s2, f.e1, f.e2 = s1, s2, e1, e2
+}
+
+// vcfDrive is the input stage. What bends makes overtones without end, which
+// would come back as aliases; so when it is loud enough to bend, the mean of
+// the bent signal over the samples' neighbourhood, on the line through points
+// twice as dense, takes the place of the bent sample. Below, it is a wire of
+// VCFLatency samples.
+type vcfDrive struct {
+	x          [3]float32 // the samples before the one that comes in
+	part       float32    // what the half before a sample adds to its mean
+	peak       float32    // of late
+	share      float32    // of the mean
+	fall, turn float32    // a frame's share of the fall of peak, and of the way of share
+}
+
+// VCFLatency is the delay of a VCF's input in samples.
+const VCFLatency = 2
+
+func (v *vcfDrive) quiet() bool {
+	return v.peak == 0 && v.share == 0 && v.x == [3]float32{}
+}
+
+// process bends n samples.
+//
+// Audio thread.
+func (v *vcfDrive) process(out, in, drive *[VCFBlock]float32, n int) {
+	x0, x1, x2 := v.x[0], v.x[1], v.x[2]
+	for i := range n {
+		x3 := Finite(in[i] * drive[i])
+		v.peak = max(v.peak*v.fall, min(max(x3, -x3), vcfTop))
+		if v.peak < 1 {
+			v.peak = 0 // far below where it matters
+		}
+		y := vcfInput(x1)
+		if v.share == 0 && v.peak <= vcfLinear {
+			v.part = y * 0.5
+		} else {
+			v.share += v.turn * (min(max(v.peak-vcfLinear, 0), 1) - v.share)
+			if v.share < 1e-4 && v.peak <= vcfLinear {
+				v.share = 0
+			}
+			// The point between x1 and x2, and a quarter of the way to and from it.
+			h := (9*(x1+x2) - x0 - x3) * (1.0 / 16)
+			a, b := vcfInput(0.75*x1+0.25*h), vcfInput(0.25*x1+0.75*h)
+			c, d := vcfInput(0.75*h+0.25*x2), vcfInput(0.25*h+0.75*x2)
+			mean := v.part + (7*a+5*b+3*c+d)*(1.0/32)
+			v.part = (a + 3*b + 5*c + 7*d) * (1.0 / 32)
+			y += v.share * (mean - y)
+		}
+		out[i] = y
+		x0, x1, x2 = x1, x2, x3
+	}
+	v.x = [3]float32{x0, x1, x2}
 }
 
 // vcfInput is linear up to vcfLinear, above which it bends softly to vcfKnee.

@@ -210,7 +210,7 @@ func TestVCFDriveAliasing(t *testing.T) {
 	for _, c := range []struct {
 		drive float32
 		limit float64
-	}{{1, -92}, {2, -44}, {8, -24}} {
+	}{{1, -95}, {2, -55}, {8, -42}} {
 		var o dsp.VCO
 		var f dsp.VCF
 		o.Init(rate)
