@@ -257,6 +257,18 @@ var features = []struct {
 	{"how long it changes, octaves", 1, func(h *heard) float64 { return math.Log2(takes(after(h.state, 0, tail).mono(), 0.3) / 0.1) }},
 	{"how much, dB", 6, func(h *heard) float64 { return max(after(h.state, 0, tail).level(), -80) }},
 	{"what it brings, octaves", 0.5, func(h *heard) float64 { return math.Log2(centroid(after(h.state, 0, tail).mono()) / 440) }},
+	{"how far it moves aside, dB", 0.5, func(h *heard) float64 {
+		return math.Abs(side(after(h.with, 2.5, 4), 600, 0.9) - side(after(h.without, 2.5, 4), 600, 0.9))
+	}},
+	{"tone or noise, dB", 6, func(h *heard) float64 {
+		// The strongest partial of what comes over the mean around it.
+		s := measure.NewSpectrum(after(h.state, 1, 4).mono(), soundRate, measure.Hann)
+		p := s.Near(600, 500)
+		if p.Amplitude < 1e-5 {
+			return 0
+		}
+		return measure.Decibels(p.Amplitude) - 10*math.Log10(s.Power(p.Hertz/1.06, p.Hertz*1.06)+1e-14)
+	}},
 	{"under 120 Hz, dB", 6, func(h *heard) float64 {
 		low := func(r recording) float64 {
 			return 10 * math.Log10(measure.NewSpectrum(after(r, 1, 4).mono(), soundRate, measure.Hann).Power(40, 120)+1e-12)
@@ -397,7 +409,7 @@ var cues = map[string]func(h *heard) []cue{
 		hz := h.hertz()
 		open := hear(h.t, rowOf("ready"), h.situation)
 		return []cue{
-			rises("fades in from the first 40 ms to the second second by", partialLevel(after(h.state, 0, 0.04).mono(), hz), partialLevel(after(h.state, 1, 2).mono(), hz), 10),
+			rises("fades in from the first 40 ms to the second second by", partialLevel(after(h.state, 0, 0.04).mono(), hz), partialLevel(after(h.state, 1, 2).mono(), hz), 8),
 			{"off its pitch", cents(after(h.state, 1, 4).mono(), hz), "cents", -40, -16},
 			{"third harmonic under that of a ready voice", partialLevel(after(open.with, 1, 4).mono(), 3*hz) - partialLevel(after(h.with, 1, 4).mono(), 3*hz), "dB", 8, much},
 		}
@@ -560,9 +572,10 @@ func rowOf(name string) *row {
 	panic("no event " + name)
 }
 
-// usual is where the cues are measured, other is elsewhere, on another pod of
-// a larger chord, by other chances.
-var usual, other = situation{pod: 2, pods: 4, seed: 1969}, situation{pod: 3, pods: 6, seed: 7}
+// usual is where the cues are measured; learnt is where events are learnt, on a
+// pod of the left node, and other where they are to be known again: on another
+// pod of a larger chord, by other chances.
+var usual, learnt, other = situation{pod: 2, pods: 4, seed: 1969}, situation{pod: 1, pods: 4, seed: 1969}, situation{pod: 3, pods: 6, seed: 7}
 
 // TestVocabulary: every event of the vocabulary is heard in the default scene
 // by at least two cues, measured in samples.
@@ -595,6 +608,10 @@ func TestVocabulary(t *testing.T) {
 func TestVocabularyIsNotConfused(t *testing.T) {
 	vector := func(r *row, s situation) (v []float64) {
 		h := hear(t, r, s)
+		if len(h.strikes()) == 0 {
+			// What is left of a strike that was none is rounding.
+			h.struck = recording{make([]float32, len(h.struck[0])), make([]float32, len(h.struck[1]))}
+		}
 		for _, f := range features {
 			v = append(v, f.of(&h)/f.unit)
 		}
@@ -602,7 +619,7 @@ func TestVocabularyIsNotConfused(t *testing.T) {
 	}
 	var known [][]float64
 	for i := range vocabulary {
-		known = append(known, vector(&vocabulary[i], usual))
+		known = append(known, vector(&vocabulary[i], learnt))
 	}
 	for i := range vocabulary {
 		v := vector(&vocabulary[i], other)
@@ -693,7 +710,7 @@ func TestStormIsATexture(t *testing.T) {
 	}
 	rise := high(calm, 1, 2) - high(calm, -1, 0)
 	t.Logf("of %d restarts %d are struck; the first %.0f ms after it happened, the last %.0f ms; the air comes to %.1f dB under the chord, and what is above 4.5 kHz rises by %.1f dB", many, len(onsets), 1000*onsets[0], 1000*(onsets[len(onsets)-1]-over*(many-1)/many), under, rise)
-	if d := onsets[0]; d < -0.01 || d > 0.015 {
+	if d := onsets[0]; d < -0.01 || d > 0.03 {
 		t.Errorf("the first of the storm is heard after %.3f s", d)
 	}
 	if d := onsets[len(onsets)-1] - over*(many-1)/many; d < -0.01 || d > 0.4 {
