@@ -84,6 +84,9 @@ func (d *delayLine) init(samples int) {
 		size *= 2
 	}
 	*d = delayLine{line: make([]float32, size+fractionTaps), mask: size - 1}
+	for i := 0; i < len(d.line); i += 1024 {
+		d.line[i] = 0 // the system gives each page here, not on the audio thread
+	}
 }
 
 func (d *delayLine) reset() { d.written, d.quiet = 0, 0 }
