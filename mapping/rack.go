@@ -330,6 +330,13 @@ func (r *Rack) turn(m *Member, value float64, frame int64) {
 	r.moved(m.module, m.Param.Name, frame)
 }
 
+// Trace copies the newest picture of a scope to t. It tells whether there is
+// one.
+func (r *Rack) Trace(id instrument.ModuleID, t *instrument.Trace) bool {
+	r.compiler.Trace(id, t)
+	return t.Points > 0
+}
+
 // put moves a param on behalf of the instrument or the cluster, and tells.
 func (r *Rack) put(id instrument.ModuleID, param string, value float64, source string) {
 	m, err := r.Member(AddressOf(id, param))

@@ -88,7 +88,7 @@ Start with "k8s-synth play", then turn a knob from another program:
 	}
 	strictArgs(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(playCommand(), renderCommand(), statusCommand(), sceneCommand(), modulesCommand(), devicesCommand(),
+	root.AddCommand(playCommand(), renderCommand(), statusCommand(), scopeCommand(), sceneCommand(), modulesCommand(), devicesCommand(),
 		kubeconfigCommand(), unitCommand(), versionCommand(),
 		forwardCommand("topology", "Validate, synthesize, diff and apply the Kubernetes part of a patch by hand", "k8s-synth-kube", "topology"),
 		forwardCommand("cluster", "Run the embedded control plane alone", "k8s-synth-cluster"),

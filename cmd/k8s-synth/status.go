@@ -257,6 +257,7 @@ func listenStatus(dir string, p *player) (*statusServer, error) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s)
 	})
+	mux.HandleFunc("GET /scope", p.serveScope)
 	st := &statusServer{srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
 	go func() { _ = st.srv.Serve(l) }()
 	return st, nil
@@ -270,32 +271,42 @@ func (s *statusServer) close() { _ = s.srv.Close() }
 var errNotPlaying = errors.New("no k8s-synth plays here; start one with \"k8s-synth play\"")
 
 func fetchStatus(ctx context.Context, path string) (*playStatus, error) {
+	var s playStatus
+	if err := fetch(ctx, path, "/status", &s); err != nil {
+		return nil, err
+	}
+	return &s, nil
+}
+
+// fetch asks the instrument that listens at path for what is at a place, and
+// decodes it into v.
+func fetch(ctx context.Context, path, place string, v any) error {
+	what := strings.Trim(strings.SplitN(place, "?", 2)[0], "/")
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", path)
 	}, DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://play/status", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://play"+place, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	resp, err := client.Do(req)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, fmt.Errorf("%s: %w", path, errNotPlaying)
+		return fmt.Errorf("%s: %w", path, errNotPlaying)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("status: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 500))
-		return nil, fmt.Errorf("status: %s", strings.TrimSpace(string(text)))
+		return fmt.Errorf("%s: %s", what, strings.TrimSpace(string(text)))
 	}
-	var s playStatus
-	if err := json.NewDecoder(resp.Body).Decode(&s); err != nil {
-		return nil, fmt.Errorf("status: %w", err)
+	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	return &s, nil
+	return nil
 }
 
 func statusCommand() *cobra.Command {
