@@ -167,7 +167,7 @@ func (t *Trace) Text(columns, lines int) string {
 const (
 	svgLeft, svgTop      = 56, 24
 	svgWide, svgHigh     = 800, 400
-	svgRight, svgBottom  = 16, 40
+	svgRight, svgBottom  = 28, 40
 	svgColumns, svgLines = 10, 8 // divisions, as on the glass of an oscilloscope
 )
 
