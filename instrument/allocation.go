@@ -293,7 +293,7 @@ func (m *voice) Process(io *IO) {
 			}
 			if m.dip.Moving() || m.dip.Value() != 1 {
 				for k := range l {
-					g := m.dip.Next()
+					g := smooth(m.dip.Next())
 					l[k] *= g
 					r[k] *= g
 				}
@@ -639,8 +639,8 @@ func (m *voice) pitch(io *IO, c, i int) float32 {
 func (m *voice) listen(io *IO, k, i int) {
 	v, c := &m.voices[k], m.seats[k].channel
 	in := &v.in
-	if in.gate || io.Params[voiceAllocation][i] == allocateChannel || v.score.left > 0 {
-		// Otherwise it is a tail, and the channel may be at the next note's.
+	if in.gate || !v.bank.Sounds(v.lane) {
+		// A tail stays where it was: the channel may be at its next note.
 		in.pitch = m.pitch(io, c, i)
 	}
 	in.open = at(io.In[voiceOpen], c, i) > dsp.SchmittHigh

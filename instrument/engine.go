@@ -444,17 +444,38 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 		}
 	}
 	for j := range nd.params {
-		if p := &nd.params[j]; !p.flat || p.ramp.Moving() {
+		if p := &nd.params[j]; !p.flat && !p.bent || p.ramp.Moving() {
 			p.fill(n)
 		}
 	}
 	for _, k := range nd.spec.cv {
+		p, att := &nd.params[k.param], &nd.params[k.att]
 		if io.Patched&(1<<k.input) == 0 && nd.in[k.input].volts == 0 {
+			if p.bent {
+				p.bent, p.flat = false, false
+				p.fill(n)
+			}
 			continue
 		}
-		p := &nd.params[k.param]
+		cv := io.In[k.input]
+		if cv.held(0) && att.flat && !p.ramp.Moving() {
+			// All three rest: once is enough, for as long as they are the same.
+			if by := [3]float32{p.ramp.Value(), cv.Volts[0][0], att.buf[0]}; !p.bent || by != p.by {
+				p.by, p.bent, p.flat = by, true, false
+				v := [1]float32{by[0]}
+				nd.spec.Params[k.param].add(v[:], &cv.Volts[0], att.buf)
+				for i := range p.buf {
+					p.buf[i] = v[0]
+				}
+			}
+			continue
+		}
+		if p.bent {
+			p.bent = false
+			p.fill(n)
+		}
 		p.flat = false
-		nd.spec.Params[k.param].add(p.buf[:n], &io.In[k.input].Volts[0], nd.params[k.att].buf)
+		nd.spec.Params[k.param].add(p.buf[:n], &cv.Volts[0], att.buf)
 	}
 	nd.proc.Process(io)
 	if nd.spec.bypass >= 0 {

@@ -70,8 +70,10 @@ type node struct {
 
 // param is one knob on its way.
 type param struct {
-	ramp dsp.Ramp // without CV
-	flat bool     // buf holds the ramp's resting value throughout
+	ramp dsp.Ramp   // without CV
+	flat bool       // buf holds the ramp's resting value throughout
+	bent bool       // buf holds what a resting CV makes of it throughout
+	by   [3]float32 // knob, volts and attenuverter of that
 	buf  *[BlockSize]float32
 }
 

@@ -95,7 +95,9 @@ func (p *ParamSpec) add(buf []float32, cv, att *[BlockSize]float32) {
 
 // rests tells whether param i is one value throughout the slice. It may say
 // no where it is. Audio thread.
-func (io *IO) rests(i int) bool { return i < len(io.params) && io.params[i].flat }
+func (io *IO) rests(i int) bool {
+	return i < len(io.params) && (io.params[i].flat || io.params[i].bent)
+}
 
 // Changed tells the control side that param or input i of this module took a
 // new value: what a knob with CV came to, which way a watched gate went, or

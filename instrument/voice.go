@@ -37,12 +37,16 @@ const (
 
 	levelFloor = 1e-5 // amplitude below which a voice is silent, −100 dB
 
-	stealSeconds = 0.0015 // time constant of a voice that is stolen: −60 dB in 10 ms
+	stealSeconds = 0.0015 // time constant of a voice that is stolen: −60 dB in 12 ms
 	attackEnd    = 0.99   // share of its peak at which the decay of a note begins
 
 	vibratoHertz = 5.3
 	vibratoCents = 18 // at 10 V of load
 )
+
+// fadeSteps are the time constants of the first control periods of a fade, by
+// stealSeconds.
+var fadeSteps = []float64{16, 8, 5, 3.5, 2.5, 1.8, 1.4, 1.2, 1}
 
 // podVoice is the voice of one pod: two saws in unison through a low-pass,
 // a breath of filtered noise, and a struck body. Tension pulls the unison
@@ -105,6 +109,7 @@ type podVoice struct {
 	// Stolen voices fade; what is left of them is this.
 	fading bool
 	left   float32
+	steps  int // of the fade
 }
 
 // stance is all that settle looks at, of a voice without tension and load.
@@ -204,7 +209,6 @@ func (v *podVoice) Init(bank *kernel.Voices, lane int, sampleRate float64, seed 
 	v.vibratoStep = perControl(vibratoHertz, sampleRate)
 	v.breathA = v.onePole(breathFade, 1)
 	v.cutA, v.openLevelA = v.onePole(cutSeconds, 1), v.onePole(openSeconds*1.5, 1)
-	v.fadeA = v.onePole(stealSeconds, 1)
 	v.tensionA, v.openA = v.onePole(tensionSeconds, controlFrames), v.onePole(openSeconds, controlFrames)
 	v.Reset()
 }
@@ -277,7 +281,9 @@ func (v *podVoice) gate(on bool) {
 		v.cut, v.falls, v.fallen = false, false, 1
 		if !v.bank.Sounds(v.lane) {
 			v.bank.SetMix(v.lane, v.shape.mix[0], v.shape.mix[1])
-			v.bank.SetPhase(v.lane, 1, v.shape.apart)
+			// On both sides of where a sine is 0, so that the two begin with silence.
+			v.bank.SetPhase(v.lane, 0, -0.5*v.shape.apart)
+			v.bank.SetPhase(v.lane, 1, 0.5*v.shape.apart)
 			v.settle()
 			v.bank.Start(v.lane)
 		}
@@ -315,14 +321,25 @@ func (v *podVoice) peak() float32 {
 // fade takes the voice away within some milliseconds: another needs its
 // place. Audio thread.
 func (v *podVoice) fade() {
-	v.fading, v.left = true, 1
+	v.fading, v.left, v.steps = true, 1, 0
 	v.in.gate, v.in.breath, v.score = false, false, score{}
-	v.bank.SetLevel(v.lane, 0, v.fadeA)
+	v.softly()
+}
+
+// softly takes the next step of a fade: it begins slowly, for a corner in the
+// level clicks. Audio thread.
+func (v *podVoice) softly() {
+	if v.steps < len(fadeSteps) {
+		v.fadeA = v.onePole(stealSeconds*fadeSteps[v.steps], 1)
+		v.steps++
+		v.bank.SetLevel(v.lane, 0, v.fadeA)
+	}
 }
 
 // control looks at the slow inputs; every controlFrames. Audio thread.
 func (v *podVoice) control() {
 	if v.fading {
+		v.softly()
 		if v.left < levelFloor {
 			v.breath, v.breathTo = 0, 0
 			v.body.Reset()
@@ -359,7 +376,10 @@ func (v *podVoice) control() {
 		}
 	}
 	if v.shape.glide > 0 {
-		v.pitch += v.share(v.shape.glide, 3*math.Ln10, controlFrames, &v.slide, &v.slideA) * (v.in.pitch - v.pitch)
+		way := v.in.pitch - v.pitch
+		if v.pitch += v.share(v.shape.glide, 3*math.Ln10, controlFrames, &v.slide, &v.slideA) * way; way < 1e-5 && way > -1e-5 {
+			v.pitch = v.in.pitch
+		}
 	} else {
 		v.pitch = v.in.pitch
 	}
