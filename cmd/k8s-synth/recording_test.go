@@ -314,22 +314,94 @@ func (r *recording) powers(t *testing.T, partials []float64, span [2]float64) fl
 	return 10 * math.Log10(sum)
 }
 
-// checkRest holds a disturbance to the rule of tension and rest: from is when
-// it began, settled when the cluster was as it should be, end when the rest
-// that follows was disturbed again, slack how well these times are known.
+// unrest is how rough a disturbance was: the last second of it at most, the
+// second that begins half a second after it was over, and the rest then.
+type unrest struct{ frayed, soon, rest float64 }
+
+// faults are what is wrong with it by the rule of tension and rest.
+func (u unrest) faults() (all []string) {
+	if u.frayed < 3*u.rest {
+		all = append(all, fmt.Sprintf("converging is only %.1f times as rough as converged, want 3", u.frayed/u.rest))
+	}
+	if u.frayed < 3*u.soon || u.soon > 1.6*u.rest {
+		all = append(all, fmt.Sprintf("rest has not returned 0.5 s after convergence: roughness %.4f, converging %.4f, at rest %.4f", u.soon, u.frayed, u.rest))
+	}
+	return all
+}
+
+// unrest measures a disturbance: from is when it began, settled when the
+// cluster was as it should be, end when the rest that follows was disturbed
+// again, slack how well these times are known.
+func (r *recording) unrest(t *testing.T, from, settled, end, slack float64) unrest {
+	t.Helper()
+	return unrest{
+		frayed: r.roughness(t, min(from+0.3, settled-1), settled),
+		soon:   r.roughness(t, settled+0.5+slack, settled+1.5+slack),
+		rest:   r.roughness(t, settled+1.5+slack, end),
+	}
+}
+
+// checkRest holds a disturbance to the rule of tension and rest.
 func (r *recording) checkRest(t *testing.T, what string, from, settled, end, slack float64) {
 	t.Helper()
-	// The last second of the disturbance at most, and what rest was and is.
-	frayed := r.roughness(t, min(from+0.3, settled-1), settled)
-	soon := r.roughness(t, settled+0.5+slack, settled+1.5+slack)
-	rest := r.roughness(t, settled+1.5+slack, end)
+	u := r.unrest(t, from, settled, end, slack)
 	t.Logf("%s: roughness %.4f while converging (%.2f s), %.4f from 0.5 s after it converged, %.4f at rest: ratio %.1f",
-		what, frayed, settled-from, soon, rest, frayed/rest)
-	if frayed < 3*rest {
-		t.Errorf("%s: converging is only %.1f times as rough as converged, want 3", what, frayed/rest)
+		what, u.frayed, settled-from, u.soon, u.rest, u.frayed/u.rest)
+	for _, fault := range u.faults() {
+		t.Errorf("%s: %s", what, fault)
 	}
-	if frayed < 3*soon || soon > 1.6*rest {
-		t.Errorf("%s: rest has not returned 0.5 s after convergence: roughness %.4f, converging %.4f, at rest %.4f", what, soon, frayed, rest)
+}
+
+// TestRestIsJudged holds the rule of tension and rest against chords that
+// keep it, and chords that do not.
+func TestRestIsJudged(t *testing.T) {
+	// Four voices of two oscillators each; off is by how much these are apart
+	// in hertz at a time.
+	const rate = 12000
+	chord := func(off func(seconds float64) float64) *recording {
+		r := &recording{rate: rate, shift: func(float64) float64 { return 0 }}
+		apart := 0.0 // in cycles
+		for i := range 9 * rate {
+			apart += off(float64(i)/rate) / rate
+			v := 0.0
+			for _, ratio := range []float64{4, 5, 6, 8} {
+				cycles := root * ratio * float64(i) / rate
+				for n := 1.0; n <= 2; n++ {
+					v += 0.05 / (n * n) * (math.Sin(2*math.Pi*n*cycles) + math.Sin(2*math.Pi*n*(cycles+apart)))
+				}
+			}
+			for c := range r.ch {
+				r.ch[c] = append(r.ch[c], float32(v))
+			}
+		}
+		return r
+	}
+	// Disturbed at 2 s, settled at 4 s.
+	until := func(end, hertz float64) func(float64) float64 {
+		return func(seconds float64) float64 {
+			if seconds > 2 && seconds < end {
+				return hertz
+			}
+			return 0
+		}
+	}
+	for _, x := range []struct {
+		name   string
+		off    func(float64) float64
+		faults int
+	}{
+		{"tension, then rest", until(4.4, 14), 0},
+		{"no tension", until(2, 0), 1 + 1},
+		{"no rest", until(9, 14), 1 + 1},
+		{"rest that comes late", until(5.2, 14), 1},
+		{"never in tune", func(float64) float64 { return 14 }, 1 + 1},
+	} {
+		u := chord(x.off).unrest(t, 2, 4, 9, 0)
+		if got := u.faults(); len(got) != x.faults {
+			t.Errorf("%s: %d faults, want %d: %+v %q", x.name, len(got), x.faults, u, got)
+		} else {
+			t.Logf("%s: %+v %q", x.name, u, got)
+		}
 	}
 }
 
