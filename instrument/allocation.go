@@ -578,7 +578,11 @@ func (m *voice) tick(io *IO, i int) {
 	}
 	for set := m.active; set != 0; set &= set - 1 {
 		k := bits.TrailingZeros32(set)
-		if v := &m.voices[k]; !v.active() {
+		v := &m.voices[k]
+		if !v.parked && !v.bank.Sounds(v.lane) {
+			v.park()
+		}
+		if !v.active() {
 			m.active &^= 1 << k
 			if v.fading {
 				v.Reset()

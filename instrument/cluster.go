@@ -222,6 +222,9 @@ func (p *pod) look(io *IO, i int) {
 		v.control()
 	}
 	p.section.bank.Begin()
+	if !v.parked && !v.bank.Sounds(0) {
+		v.park()
+	}
 	if p.on = p.on && v.active(); !p.on {
 		p.section.bank.HasExtra(0)
 	}

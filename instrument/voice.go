@@ -38,6 +38,7 @@ const (
 	levelFloor = 1e-5 // amplitude below which a voice is silent, −100 dB
 
 	stealSeconds = 0.0015 // time constant of a voice that is stolen: −60 dB in 12 ms
+	parkedHertz  = 20     // cutoff of a lane that has ended
 	attackEnd    = 0.99   // share of its peak at which the decay of a note begins
 
 	vibratoHertz = 5.3
@@ -110,6 +111,8 @@ type podVoice struct {
 	fading bool
 	left   float32
 	steps  int // of the fade
+
+	parked bool // the lane has ended
 }
 
 // stance is all that settle looks at, of a voice without tension and load.
@@ -221,6 +224,7 @@ func perControl(hertz, sampleRate float64) uint32 {
 // Reset silences the voice at once. Audio thread.
 func (v *podVoice) Reset() {
 	v.bank.Stop(v.lane)
+	v.park()
 	v.air.Reset()
 	v.body.Reset()
 	v.sweepE.Reset()
@@ -232,6 +236,13 @@ func (v *podVoice) Reset() {
 	v.bright = 0
 	v.score = score{}
 	v.cut, v.fading = false, false
+}
+
+// park slows down the filter of a lane that has ended, which runs on beside
+// those that sound: a fast one would end among the denormal numbers. Audio thread.
+func (v *podVoice) park() {
+	v.parked = true
+	v.bank.SetFilter(v.lane, parkedHertz, 0.5)
 }
 
 // struck tells whether anything sounds that the bank does not make. Audio thread.
@@ -284,6 +295,7 @@ func (v *podVoice) gate(on bool) {
 			// On both sides of where a sine is 0, so that the two begin with silence.
 			v.bank.SetPhase(v.lane, 0, -0.5*v.shape.apart)
 			v.bank.SetPhase(v.lane, 1, 0.5*v.shape.apart)
+			v.parked, v.calm = false, stance{}
 			v.settle()
 			v.bank.Start(v.lane)
 		}
@@ -456,7 +468,9 @@ func (v *podVoice) settle() (strain float32) {
 		octaves += v.shape.contour * v.loud * v.fallen
 	}
 	open := closedRatio + v.bright*(v.opening.of(octaves)-closedRatio)
-	v.bank.SetFilter(v.lane, min(v.base.at(v.pitch)*open, 12000), v.shape.q)
+	if cutoff := v.base.at(v.pitch) * open; !v.parked {
+		v.bank.SetFilter(v.lane, min(cutoff, 12000), v.shape.q)
+	}
 	if calm {
 		v.calm = now
 	}
