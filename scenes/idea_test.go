@@ -238,7 +238,7 @@ var ideas = map[string]func(t *testing.T) []cue{
 			return measure.MeasureLoudness(soundRate, r[0], r[1])
 		}
 		rest := loud(10, 19)
-		news := rec.less(changed(t, "ambient", float64(len(rec[0]))/soundRate, func(sc *Scene) {
+		news := rec.less(changed(t, "ambient", 19.5, func(sc *Scene) {
 			quiet(sc, "voice/bells")
 			set(sc, "voice/tones", map[string]float64{"level": -60})
 		}))
