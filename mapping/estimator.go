@@ -66,9 +66,14 @@ const (
 	// 15 ppm, cheap crystals and virtual machines for ten times that.
 	quartz   = 0.0001
 	maxDrift = 0.001
-	// setAt is how far ahead of its time an event must seem, or how far back its
-	// stamp must lie behind the last one's, for the clock to have been set.
+	// setAt is how far back a stamp must lie behind the last one's for the clock
+	// to have been set; less is a disorder among senders.
 	setAt = 0.05
+	// stepAt is how far an event must seem ahead of its time, or all of them
+	// behind theirs, for a clock to have been set: bending the line that far
+	// would take longer than a player bears. The device's own clock does so,
+	// too, when it stood still.
+	stepAt = 0.02
 	// lateFor is how long all events must come later than ever before for the
 	// clock to have been set back a little, and stoodFor how long stamps must
 	// stand for the clock to stand.
@@ -124,7 +129,7 @@ func (e *Estimator) Frame(stamp time.Time, arrival float64) float64 {
 		// Either it goes on where it stood, or it was only that much happened at
 		// one time and took long to arrive.
 		e.stood = false
-		if d := now - e.line(s)/e.rate; d < -setAt || d > setAt {
+		if d := now - e.line(s)/e.rate; d < -stepAt || d > stepAt {
 			e.set(s, now)
 			return e.tell(s, now)
 		}
@@ -141,16 +146,16 @@ func (e *Estimator) Frame(stamp time.Time, arrival float64) float64 {
 		return e.tell(s, now)
 	}
 	delay := now - e.line(s)/e.rate
-	if delay < -setAt {
+	if delay < -stepAt {
 		// Before its time: the clock was set forward, or the engine's jumped.
 		e.set(s, now)
 		return e.tell(s, now)
 	}
-	if e.isLate(delay, now) {
+	if e.isLate(delay, s, now) {
 		// All that came for a while was late by at least this much: the clock
 		// was set back, or what lies between the two grew longer.
-		if e.lateLeast > setAt {
-			e.set(s, now)
+		if e.lateLeast > stepAt {
+			e.set(s, now-(delay-e.lateLeast))
 			return e.tell(s, now)
 		}
 		e.count, e.late = 0, -1
@@ -170,12 +175,13 @@ func (e *Estimator) Frame(stamp time.Time, arrival float64) float64 {
 
 // isLate tells whether everything has been later than it ever was, for so
 // long that it will not change again.
-func (e *Estimator) isLate(delay, now float64) bool {
+func (e *Estimator) isLate(delay, s, now float64) bool {
 	if delay < max(2*deadBand, e.jitter) {
 		e.late, e.lateEvents = -1, 0
 		return false
 	}
-	if e.late < 0 {
+	// A jump begins it anew: what came before a stall says nothing of after.
+	if e.late < 0 || (now-e.arrived)-(s-e.last) > stepAt {
 		e.late, e.lateLeast, e.lateEvents = now, delay, 0
 	}
 	e.lateEvents++

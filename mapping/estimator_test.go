@@ -69,8 +69,9 @@ func TestEstimatorOnNastyClocks(t *testing.T) {
 		{name: "a stall, 200 ppm, network jitter", sourceClock: sourceClock{ppm(200), stall(mishap, network)}, jitter: 3, stray: 2, lock: 20},
 		{name: "set back a second", sourceClock: sourceClock{after(exact, mishap, -1), prompt}, jitter: 1e-4, stray: 0.001, lock: 0.1, recover: 0.1, resets: 1},
 		{name: "set forward a second", sourceClock: sourceClock{after(exact, mishap, 1), prompt}, jitter: 1e-4, stray: 0.001, lock: 0.1, recover: 0.1, resets: 1},
-		{name: "set back 30 ms", sourceClock: sourceClock{after(exact, mishap, -0.03), prompt}, jitter: 2.5, stray: 30.5, lock: 0.1, recover: 20},
-		{name: "set forward 30 ms", sourceClock: sourceClock{after(exact, mishap, 0.03), prompt}, jitter: 2.5, stray: 30.5, lock: 0.1, recover: 20},
+		{name: "set back 30 ms", sourceClock: sourceClock{after(exact, mishap, -0.03), prompt}, jitter: 1e-4, stray: 0.001, lock: 0.1, recover: 1.2, resets: 1},
+		{name: "set forward 30 ms", sourceClock: sourceClock{after(exact, mishap, 0.03), prompt}, jitter: 1e-4, stray: 0.001, lock: 0.1, recover: 0.1, resets: 1},
+		{name: "set back 12 ms", sourceClock: sourceClock{after(exact, mishap, -0.012), prompt}, jitter: 0.5, stray: 0.6, lock: 0.1, recover: 15},
 		{name: "set back a second, -200 ppm, network jitter", sourceClock: sourceClock{after(ppm(-200), mishap, -1), network}, jitter: 3, stray: 2, lock: 20, recover: 30, resets: 1},
 		{name: "stands for two seconds, then goes on", sourceClock: sourceClock{func(t float64) float64 {
 			switch {
