@@ -336,3 +336,28 @@ func TestRecovers(t *testing.T) {
 		})
 	}
 }
+
+// TestCVThatRests: a knob that is turned while a resting CV adds to it moves
+// as it does alone, and slices do not matter.
+func TestCVThatRests(t *testing.T) {
+	play := func(chunk int) []float32 {
+		r := keys(t, 1, map[string]float64{"wave": 2, "attack": 0.005})
+		r.add("test_source/cv", nil).cable("test_source/cv/out_1", "voice/v/level_cv").adopt()
+		r.source("test_source/gate").play = steady(10)
+		r.source("test_source/cv").play = steady(1)
+		r.seconds(1).forget()
+		r.input("voice/v", "bright_cv", 2)
+		r.chunk = chunk
+		at := r.e.frame
+		for k, v := range []float32{-6, 0, -12, 3} {
+			r.send(r.event(EventParam, "voice/v", "level", 0, v, at+1007*int64(k)+5))
+			r.send(r.event(EventParam, "voice/v", "bright", 0, float32(k), at+1007*int64(k)+5))
+		}
+		r.seconds(0.2)
+		return r.heard()
+	}
+	want := play(64)
+	for _, chunk := range []int{1, 7, 100} {
+		same(t, fmt.Sprint("in calls of ", chunk), want, play(chunk))
+	}
+}

@@ -311,7 +311,7 @@ func (e *Engine) apply(ev Event) {
 		if int(ev.Index) < len(n.params) {
 			p, s := &n.params[ev.Index], &n.spec.Params[ev.Index]
 			v := float32(s.Clamp(float64(ev.Value)))
-			p.flat = false
+			p.flat, n.still = false, false
 			if s.Whole {
 				p.ramp.Jump(v)
 			} else {
@@ -443,9 +443,17 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 			e.watch(nd, j, io.In[j], n)
 		}
 	}
-	for j := range nd.params {
-		if p := &nd.params[j]; !p.flat && !p.bent || p.ramp.Moving() {
-			p.fill(n)
+	if !nd.still {
+		nd.still = true
+		for j := range nd.params {
+			p := &nd.params[j]
+			if p.ramp.Moving() {
+				p.bent = false
+			}
+			if !p.flat && !p.bent || p.ramp.Moving() {
+				p.fill(n)
+			}
+			nd.still = nd.still && (p.flat || p.bent) && !p.ramp.Moving()
 		}
 	}
 	for _, k := range nd.spec.cv {
@@ -458,7 +466,7 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 			continue
 		}
 		cv := io.In[k.input]
-		if cv.held(0) && att.flat && !p.ramp.Moving() {
+		if cv.held(0) && att.flat && (p.flat || p.bent) {
 			// All three rest: once is enough, for as long as they are the same.
 			if by := [3]float32{p.ramp.Value(), cv.Volts[0][0], att.buf[0]}; !p.bent || by != p.by {
 				p.by, p.bent, p.flat = by, true, false
@@ -474,7 +482,7 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 			p.bent = false
 			p.fill(n)
 		}
-		p.flat = false
+		p.flat, nd.still = false, false
 		nd.spec.Params[k.param].add(p.buf[:n], &cv.Volts[0], att.buf)
 	}
 	nd.proc.Process(io)

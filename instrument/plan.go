@@ -55,6 +55,7 @@ type node struct {
 	proc   Processor
 	handle uint32
 	params []param
+	still  bool // every param rests
 	out    []*Signal
 	in     []input
 	io     IO
