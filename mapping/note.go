@@ -144,7 +144,7 @@ func (r *Rack) release(held bool, frame int64) {
 			continue
 		}
 		r.rule("gate", i, 0, frame)
-		if c.at > max(frame, r.pumped) {
+		if c.at > frame && c.at >= r.pumped { // what is over is not told late
 			r.rule("gate", i, 0, c.at)
 		}
 		*c = ruleChannel{held: c.held, at: c.at, cv: c.cv}
