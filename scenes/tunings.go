@@ -180,4 +180,3 @@ func tuningsSchema() map[string]any {
 		},
 	}
 }
-
