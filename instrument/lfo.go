@@ -76,6 +76,7 @@ type lfoChannel struct {
 
 	// Of the clock.
 	since  int64 // frames since its last edge; less than 0 before the first
+	last   int64 // frames between the two edges before
 	edges  int64 // since the reset
 	step   float64
 	locked bool  // the period is known
@@ -86,6 +87,10 @@ type lfoChannel struct {
 // lfoFastest is the most of a cycle in a frame, which only a clock at audio rate
 // asks for.
 const lfoFastest = 0.5
+
+// lfoStopped is how many periods without an edge mean that the clock stood
+// still, and not that it became so slow.
+const lfoStopped = 2.5
 
 // lfoDeaf is how long after a reset an edge of the clock is that of the reset.
 const lfoDeaf = 0.001
@@ -259,6 +264,11 @@ func (ch *lfoChannel) follow(edge bool, cycles, clocks int64) {
 	}
 	if period <= 0 {
 		return
+	}
+	last := ch.last
+	ch.last = period
+	if ch.locked && float64(period) > lfoStopped*float64(last) {
+		period = last // it stood still, and will mostly go on as before
 	}
 	speed := float64(cycles) / float64(clocks)
 	if !ch.reckon {

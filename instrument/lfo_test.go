@@ -174,3 +174,36 @@ func TestLFOClockAndReset(t *testing.T) {
 		}
 	}
 }
+
+// TestLFOClockStops: when a clock goes on after it stood still, with a reset or
+// without, the cycle goes on at the speed of before.
+func TestLFOClockStops(t *testing.T) {
+	for _, reset := range []bool{false, true} {
+		const period, from, to = 3000, 20 * 3000, 90*3000 + 700
+		r := patched(t, "lfo", map[string]float64{"ratio": 6}, []string{"clock", "reset"}, []string{"saw"}) // 1/3
+		r.settle()
+		at := r.e.frame
+		r.feed("clock", func(f int64, _ int) float32 {
+			if f -= at; (f < from && f%period < 48) || (f >= to && (f-to)%period < 48) {
+				return 10
+			}
+			return 0
+		})
+		if reset {
+			r.feed("reset", gateAt(at, to, to+48))
+		}
+		r.render(to + 40*period)
+		b := r.recorded("saw")
+		first := (float64(b[to+10])/10 - float64(b[to+10+period-20])/10) * -3
+		if first -= 3 * math.Floor(first/3); first < 0.49 || first > 1.51 {
+			t.Errorf("reset %v: in the first period it goes %v of the way", reset, first)
+		}
+		// And it is in step again.
+		for e := 20; e < 40; e++ {
+			got := (float64(b[to+e*period]) + 5) / 10 * 3
+			if miss := got - math.Round(got); math.Abs(miss) > 1e-2 {
+				t.Errorf("reset %v: edge %d finds it at %v thirds of a cycle", reset, e, got)
+			}
+		}
+	}
+}
