@@ -24,11 +24,11 @@ type Chorus struct {
 	lines      [2]delayLine
 	phase      uint32
 	toStep     float32
-	sweep      float32 // samples
-	smooth     float32
+	sweep      float64 // samples; the last steps to target are lost in the last bits of a float32
+	target     float64
+	smooth     float64
 	rate       float32
 	depth      float32
-	target     float32
 	last       [2]float32 // of the voices, for the feedback
 	known      bool       // the swing was set since the start
 }
@@ -36,7 +36,7 @@ type Chorus struct {
 // Init sets the sample rate, 0.4 Hz and half depth. It allocates.
 func (c *Chorus) Init(sampleRate float64) {
 	rate := rateOr(sampleRate)
-	*c = Chorus{sampleRate: rate, toStep: float32(1 << 32 / rate), smooth: float32(t60Coefficient(chorusSmooth, rate))}
+	*c = Chorus{sampleRate: rate, toStep: float32(1 << 32 / rate), smooth: t60Coefficient(chorusSmooth, rate)}
 	for k := range c.lines {
 		c.lines[k].init(int(2 * (chorusSeconds + chorusSweep) * rate))
 	}
@@ -70,7 +70,7 @@ func (c *Chorus) Set(rate, depth float32) {
 	if most := chorusBend / (2 * math.Pi) / c.rate; most < sweep {
 		sweep = most
 	}
-	c.target = c.depth * sweep * float32(c.sampleRate)
+	c.target = float64(c.depth) * float64(sweep) * c.sampleRate
 	if !c.known {
 		c.sweep, c.known = c.target, true
 	}
@@ -113,8 +113,8 @@ func (c *Chorus) Next(left, right, feedback float32) (float32, float32) {
 	s, q := sineAt(c.phase), sineAt(c.phase+1<<30)
 	// The sines of the other two, a third of a cycle before and after.
 	const half, root = 0.5, 0.8660254
-	a, b := float64(c.sweep*(-half*s+root*q)), float64(c.sweep*(-half*s-root*q))
-	z := float64(c.sweep * s)
+	a, b := c.sweep*float64(-half*s+root*q), c.sweep*float64(-half*s-root*q)
+	z := c.sweep * float64(s)
 	d := chorusSeconds * c.sampleRate
 	l, r := &c.lines[0], &c.lines[1]
 	wetL := chorusLevel * (l.read(d+z) + l.read(d+a) + l.read(d+b))

@@ -1,6 +1,11 @@
 package dsp_test
 
-import "github.com/k8s-synth/k8s-synth/dsp"
+import (
+	"math"
+	"testing"
+
+	"github.com/k8s-synth/k8s-synth/dsp"
+)
 
 // The units of time and effects are held to what every unit is.
 func init() {
@@ -88,4 +93,27 @@ func init() {
 			return float32(t.Period() / 10000)
 		}), func() { t.Reset(); s.Reset() }}
 	})
+}
+
+// TestChorusArrives: once a depth is taken up it is as if it had always been so.
+func TestChorusArrives(t *testing.T) {
+	for _, rate := range []float64{8000, 48000, 192000} {
+		var moved, was dsp.Chorus
+		moved.Init(rate)
+		was.Init(rate)
+		for i := range int(3 * rate) {
+			depth := float32(1)
+			if i < 100 {
+				depth = 0.1
+			}
+			moved.Set(0.4, depth)
+			was.Set(0.4, 1)
+			v := float32(5 * math.Sin(float64(i)*0.05))
+			l, r := moved.Next(v, v, 0)
+			x, y := was.Next(v, v, 0)
+			if i > int(2.5*rate) && (l != x || r != y) {
+				t.Fatalf("%v Hz: sample %d is %v, %v; at that depth from the start it is %v, %v", rate, i, l, r, x, y)
+			}
+		}
+	}
 }
