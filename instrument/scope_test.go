@@ -87,9 +87,15 @@ func TestScopeExternalAndFree(t *testing.T) {
 		}
 		return 0
 	}).settle().seconds(1)
-	picture(t, r, 1)
+	// Between two triggers it runs free.
 	tr := picture(t, r, 1)
-	if tr.Triggered && math.Abs(float64(tr.A[0].Low)-4.801) > 0.002 {
+	for n := 0; !tr.Triggered; n++ {
+		if n == 20 {
+			t.Fatal("no picture begins at the trigger")
+		}
+		tr = picture(t, r, 1)
+	}
+	if math.Abs(float64(tr.A[0].Low)-4.801) > 0.002 {
 		t.Errorf("begins at %v V, expected 4.8", tr.A[0].Low)
 	}
 	if n := len(rises(r.recorded("triggered"))); n < 4 {
@@ -125,13 +131,14 @@ func testTrace() *Trace {
 // TestScopeText: the picture has the size that was asked for, and a sine is one.
 func TestScopeText(t *testing.T) {
 	tr := testTrace()
-	text := tr.Text(80, 9)
+	const columns, margin = 81, 9
+	text := tr.Text(columns, 9)
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	if len(lines) != 2*9+1 {
 		t.Fatalf("%d lines, expected 19:\n%s", len(lines), text)
 	}
 	for i, l := range lines {
-		if n := len([]rune(l)); n > 80 {
+		if n := len([]rune(l)); n > columns {
 			t.Errorf("line %d has %d columns", i, n)
 		}
 	}
@@ -142,7 +149,7 @@ func TestScopeText(t *testing.T) {
 	}
 	// The sine starts in the middle, is at the top after a quarter, at the
 	// bottom after three.
-	cell := func(line, column int) rune { return []rune(lines[line])[8+column] }
+	cell := func(line, column int) rune { return []rune(lines[line])[margin+column] }
 	for _, c := range []struct{ line, column int }{{4, 0}, {0, 9}, {8, 27}, {0, 45}} {
 		if cell(c.line, c.column) == brailleEmpty {
 			t.Errorf("nothing at line %d, column %d:\n%s", c.line, c.column, text)
@@ -151,6 +158,18 @@ func TestScopeText(t *testing.T) {
 	for _, c := range []struct{ line, column int }{{8, 9}, {0, 27}, {0, 0}, {8, 0}} {
 		if cell(c.line, c.column) != brailleEmpty {
 			t.Errorf("something at line %d, column %d:\n%s", c.line, c.column, text)
+		}
+	}
+	// The axis stands in one column whatever the scale.
+	for _, scale := range voltScales {
+		for i := range tr.Points {
+			tr.A[i], tr.B[i] = Span{-scale, scale}, Span{0, scale}
+		}
+		lines := strings.Split(strings.TrimSuffix(tr.Text(columns, 9), "\n"), "\n")
+		for i, l := range lines[:18] {
+			if r := []rune(l); len(r) != columns || r[margin-1] != '┤' {
+				t.Errorf("±%v V: line %d is %q", scale, i, l)
+			}
 		}
 	}
 	if got := new(Trace).Text(80, 9); got != "no picture yet\n" {

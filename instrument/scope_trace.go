@@ -98,7 +98,7 @@ const brailleEmpty = '\u2800'
 // for each trace; two dots wide and four high fit in a character. It has a volt
 // axis at the left and the time below.
 func (t *Trace) Text(columns, lines int) string {
-	const margin = 8
+	const margin = 9 // the longest label is "a +0.1 V"
 	lines = min(max(lines, 3), 100)
 	wide := min(max(columns-margin, 8), 500)
 	var b strings.Builder

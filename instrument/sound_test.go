@@ -180,7 +180,7 @@ func TestBypass(t *testing.T) {
 					for i := range 4800 {
 						k := len(rec) - 1 - i
 						if want := play(r.e.frame-1-int64(i), 0); rec[k] != want {
-							t.Fatalf("%s passes %v on as %v", s.Through[0][0], want, rec[k])
+							t.Fatalf("%s passes %v on as %v", s.Inputs[pair.input].Name, want, rec[k])
 						}
 					}
 				}
