@@ -6,10 +6,9 @@ import (
 	"image/color"
 	"image/draw"
 	"image/png"
+	"io"
 	"math"
 	"math/cmplx"
-	"os"
-	"path/filepath"
 
 	"golang.org/x/image/font"
 	"golang.org/x/image/font/basicfont"
@@ -245,20 +244,5 @@ func (p *picture) draw() *image.RGBA {
 
 // save writes the picture as PNG, whole or not at all.
 func (p *picture) save(path string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".picture-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	if err := png.Encode(f, p.draw()); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Chmod(f.Name(), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return writeWhole(path, func(w io.Writer) error { return png.Encode(w, p.draw()) })
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -141,13 +142,21 @@ terminal or as an SVG file. NAME may be left out where there is only one.`,
 
 // writeScope writes a picture as SVG, whole or not at all.
 func writeScope(path string, t *instrument.Trace) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".scope-*")
-	if err != nil {
+	if err := writeWhole(path, t.WriteSVG); err != nil {
 		return fmt.Errorf("scope: %w", err)
 	}
+	return nil
+}
+
+// writeWhole writes a file that anyone may read, whole or not at all.
+func writeWhole(path string, write func(io.Writer) error) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
 	defer os.Remove(f.Name())
-	if err := errors.Join(t.WriteSVG(f), f.Chmod(0o644), f.Close()); err != nil {
-		return fmt.Errorf("scope: %w", err)
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
+		return err
 	}
 	return os.Rename(f.Name(), path)
 }
