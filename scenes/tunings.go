@@ -70,6 +70,7 @@ func (s *Scene) checkTunings(check func(string, error)) {
 		}
 		s.Patch.Tunings[name] = t
 	}
+	s.goodTunings = nil // what the patch has is no longer theirs
 	if good {
 		s.goodTunings = maps.Clone(s.Tunings)
 	}

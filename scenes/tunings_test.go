@@ -74,6 +74,23 @@ func TestTunings(t *testing.T) {
 	}
 }
 
+// TestTuningsMended: a tuning that was spoiled and mended is one again.
+func TestTuningsMended(t *testing.T) {
+	s, err := Parse("x.yaml", []byte("version: 1\nname: x\ntunings:\n  a:\n    scl: \"t\\n1\\n2/1\\n\"\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := s.Tunings["a"]
+	s.Tunings["a"] = Tuning{SCL: "spoiled"}
+	if err := s.Validate(); err == nil {
+		t.Error("a spoiled tuning is no mistake")
+	}
+	s.Tunings["a"] = good
+	if err := s.Validate(); err != nil || s.Patch.Tunings["a"] == nil {
+		t.Errorf("mended: %v; the patch has the tunings %v", err, s.Patch.Tunings)
+	}
+}
+
 // TestBadTunings: every mistake has its place.
 func TestBadTunings(t *testing.T) {
 	head := "version: 1\nname: x\ntunings:\n"
