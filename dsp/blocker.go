@@ -42,19 +42,13 @@ func ProcessPair(d, e *DCBlocker, left, right []float32) {
 }
 
 // ProcessBandPass replaces a block by its band-pass with unit gain at the
-// centre, at steady settings of a filter that does not saturate: faster than
-// BandPass and equal to it for usable voltages.
+// centre, at steady settings: faster than BandPass and equal to it for usable
+// voltages.
 //
 // Audio thread.
 func (f *SVF) ProcessBandPass(block []float32) {
-	if f.saturating {
-		for i, v := range block {
-			block[i] = f.BandPass(v)
-		}
-		return
-	}
 	a1, a2, a3, band, low := f.a1, f.a2, f.a3, f.band, f.low
-	k := max(f.k, svfLeastDamping)
+	k := f.k
 	for i, in := range block {
 		v3 := Finite(in) - low
 		y1 := a1*band + a2*v3

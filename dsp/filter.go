@@ -72,30 +72,19 @@ func (d *DCBlocker) Next(in float32) float32 { return d.pole.HighPass(in) }
 // trapezoidal integration and equivalent currents" (Cytomic, 2013). It stays
 // stable when cutoff and resonance change at audio rate.
 type SVF struct {
-	toPhase        float32 // π / sample rate
-	k              float32 // damping, 1/Q
-	g, a1, a2, a3  float32
-	band, low      float32 // the two integrators
-	saturating     bool
-	lastHertz      float32
-	sampleRate     float64
-	resonanceValue float32
+	toPhase       float32 // π / sample rate
+	k             float32 // damping, 1/Q
+	g, a1, a2, a3 float32
+	band, low     float32 // the two integrators
+	lastHertz     float32
 }
 
 const (
 	// svfTop is the highest cutoff, as a share of the sample rate: the
 	// tangent grows without bound at one half.
 	svfTop = 0.49
-	// svfLeastDamping keeps an unsaturated filter from oscillating for ever:
-	// a Q of 200.
+	// svfLeastDamping keeps it from oscillating for ever: a Q of 200.
 	svfLeastDamping = 0.005
-	// svfOscillation is the damping at full resonance of a saturating filter:
-	// negative, so that it sings up from nothing within some cycles, and
-	// svfBend is how fast damping grows with the square of the band-pass in
-	// volts. A sine of amplitude A sees k + ¾·bend·A² on average, which is 0
-	// at AudioPeak.
-	svfOscillation = -0.1
-	svfBend        = -svfOscillation / (0.75 * AudioPeak * AudioPeak)
 	// svfStateBound in volts is far above any musical level; it catches
 	// what a full-scale sine at the peak of the highest resonance builds up.
 	svfStateBound = 10000
@@ -104,52 +93,21 @@ const (
 // Init sets the sample rate, a cutoff of 1 kHz and no resonance (a Q of 0.5).
 func (f *SVF) Init(sampleRate float64) {
 	rate := rateOr(sampleRate)
-	*f = SVF{sampleRate: rate, toPhase: float32(math.Pi / rate), k: 2}
+	*f = SVF{toPhase: float32(math.Pi / rate), k: 2}
 	f.SetHertz(1000)
 }
 
 // Reset forgets the past.
 func (f *SVF) Reset() { f.band, f.low = 0, 0 }
 
-// SetSaturating makes damping grow with the level, so that resonance sings
-// instead of growing, and lets full resonance oscillate by itself at AudioPeak.
-//
-// Audio thread.
-func (f *SVF) SetSaturating(on bool) {
-	f.saturating = on
-	f.SetResonance(f.resonanceValue)
-}
-
-// SetResonance sets the resonance from 0 (Q of 0.5) to 1: a Q of 200, or the
-// edge of oscillation when the filter saturates.
-//
-// Audio thread.
-func (f *SVF) SetResonance(resonance float32) {
-	if !(resonance > 0) {
-		resonance = 0
-	}
-	f.resonanceValue = min(resonance, 1)
-	f.setDamping(2 - 2*f.resonanceValue)
-}
-
-// SetQ sets the resonance as a quality factor, at least 0.5.
+// SetQ sets the resonance as a quality factor, 0.5…200.
 //
 // Audio thread.
 func (f *SVF) SetQ(q float32) {
 	if !(q > 0.5) {
 		q = 0.5
 	}
-	f.resonanceValue = 1 - 0.5/q
-	f.setDamping(1 / q)
-}
-
-func (f *SVF) setDamping(k float32) {
-	if f.saturating {
-		// From a Q of 0.5 all the way to oscillation.
-		f.k = 2 - (2-k)*(2-svfOscillation)/2
-	} else {
-		f.k = max(k, svfLeastDamping)
-	}
+	f.k = max(1/q, svfLeastDamping)
 	f.update()
 }
 
@@ -193,17 +151,10 @@ func tanApprox(x float32) float32 {
 // Audio thread.
 func (f *SVF) Next(in float32) (low, band, high float32) {
 	in = Finite(in)
-	k := f.k
-	if f.saturating {
-		k += svfBend * f.band * f.band
-		f.a1 = 1 / (1 + f.g*(f.g+k))
-		f.a2 = f.g * f.a1
-		f.a3 = f.g * f.a2
-	}
 	v3 := in - f.low
 	band = f.a1*f.band + f.a2*v3
 	low = f.low + f.a2*f.band + f.a3*v3
-	high = in - k*band - low
+	high = in - f.k*band - low
 	b, l := 2*band-f.band, 2*low-f.low
 	if !(b < svfStateBound && b > -svfStateBound && l < svfStateBound && l > -svfStateBound) {
 		b, l = 0, 0
@@ -217,41 +168,12 @@ func (f *SVF) Next(in float32) (low, band, high float32) {
 // Audio thread.
 func (f *SVF) LowPass(in float32) float32 { low, _, _ := f.Next(in); return low }
 
-// ProcessLowPass replaces a block by its low-pass at steady settings, faster
-// than LowPass and equal to it.
-//
-// Audio thread.
-func (f *SVF) ProcessLowPass(block []float32) {
-	if f.saturating {
-		for i, v := range block {
-			block[i], _, _ = f.Next(v)
-		}
-		return
-	}
-	a1, a2, a3, band, low := f.a1, f.a2, f.a3, f.band, f.low
-	for i, in := range block {
-		v3 := Finite(in) - low
-		y1 := a1*band + a2*v3
-		y2 := low + a2*band + a3*v3
-		band, low = 2*y1-band, 2*y2-low
-		if !(band < svfStateBound && band > -svfStateBound && low < svfStateBound && low > -svfStateBound) {
-			band, low = 0, 0
-		}
-		band, low = flush(band), flush(low)
-		block[i] = y2
-	}
-	f.band, f.low = band, low
-}
-
 // BandPass filters one sample, with unit gain at the centre.
 //
 // Audio thread.
 func (f *SVF) BandPass(in float32) float32 {
 	_, band, _ := f.Next(in)
-	if f.k > svfLeastDamping {
-		return band * f.k
-	}
-	return band * svfLeastDamping
+	return band * f.k
 }
 
 // HighPass filters one sample.

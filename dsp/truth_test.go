@@ -271,41 +271,17 @@ func TestSVFTracksPitch(t *testing.T) {
 
 func TestSVFStableUnderAudioRateModulation(t *testing.T) {
 	r := rand.New(rand.NewPCG(9, 10))
-	for _, saturating := range []bool{false, true} {
-		var f dsp.SVF
-		f.Init(rate)
-		f.SetSaturating(saturating)
-		peak := float32(0)
-		for range 20 * rate {
-			f.SetHertz(float32(20 * math.Exp2(10*r.Float64())))
-			f.SetResonance(float32(r.Float64()))
-			low, band, high := f.Next(float32(10*r.Float64() - 5))
-			peak = max(peak, low, -low, band, -band, high, -high)
-		}
-		t.Logf("saturating %v: peak %.1f V", saturating, peak)
-		if !(peak < 100) {
-			t.Errorf("saturating %v: reaches %v V", saturating, peak)
-		}
-	}
-	// Full resonance, saturating, after one click: it sings by itself, in
-	// tune and at a bounded level.
 	var f dsp.SVF
 	f.Init(rate)
-	f.SetSaturating(true)
-	f.SetResonance(1)
-	f.SetHertz(440)
-	f.LowPass(5)
-	out := make([]float32, 4*rate)
-	for i := range out {
-		out[i] = f.LowPass(0)
+	peak := float32(0)
+	for range 20 * rate {
+		f.SetHertz(float32(20 * math.Exp2(10*r.Float64())))
+		f.SetQ(float32(0.5 / (1 - r.Float64())))
+		low, band, high := f.Next(float32(10*r.Float64() - 5))
+		peak = max(peak, low, -low, band, -band, high, -high)
 	}
-	tail := out[3*rate:]
-	hertz, err := measure.Pitch(tail, rate)
-	if err != nil || math.Abs(measure.Cents(hertz, 440)) > 5 {
-		t.Errorf("sings at %v Hz (%v), expected 440", hertz, err)
-	}
-	if p := measure.Peak(tail); math.Abs(p-5) > 0.5 {
-		t.Errorf("sings at %v V", p)
+	if !(peak < 100) {
+		t.Errorf("reaches %v V", peak)
 	}
 }
 
@@ -384,7 +360,7 @@ func TestADSRRetriggersWithoutClick(t *testing.T) {
 	}
 }
 
-func TestStruckEnvelopeAndGlideTimes(t *testing.T) {
+func TestStruckEnvelopeTimes(t *testing.T) {
 	var d dsp.Decay
 	d.Init(rate)
 	d.Set(0.002, 0.5)
@@ -408,27 +384,9 @@ func TestStruckEnvelopeAndGlideTimes(t *testing.T) {
 	if level := d.Next(); level > 0.2 {
 		t.Errorf("jumps to %v V at a strike", level)
 	}
-
-	var g dsp.Glide
-	g.Init(rate)
-	g.SetSeconds(0.3)
-	g.Jump(1)
-	n = 0
-	for g.Next(0) > 1e-3 {
-		n++
-	}
-	if s := float64(n+1) / rate; math.Abs(s-0.3) > 0.003 {
-		t.Errorf("glides an octave in %v s, expected 0.3", s)
-	}
-	for range rate {
-		g.Next(0)
-	}
-	if v := g.Next(0); v != 0 {
-		t.Errorf("ends at %v V, expected exactly 0", v)
-	}
 }
 
-func TestRampSlewPulseSchmitt(t *testing.T) {
+func TestRampPulseSchmitt(t *testing.T) {
 	var r dsp.Ramp
 	r.Init(rate)
 	r.SetSeconds(0.01)
@@ -448,21 +406,6 @@ func TestRampSlewPulseSchmitt(t *testing.T) {
 	r.Set(float32(math.NaN()))
 	if r.Moving() || r.Next() != 3 {
 		t.Error("NaN moves a ramp")
-	}
-
-	var s dsp.SlewLimiter
-	s.Init(rate)
-	s.SetRates(1000, 100)
-	n = 0
-	for s.Next(5) < 5 {
-		n++
-	}
-	m := 0
-	for s.Next(0) > 0 {
-		m++
-	}
-	if math.Abs(float64(n+1)-240) > 1 || math.Abs(float64(m+1)-2400) > 1 {
-		t.Errorf("slews 5 V in %d and %d samples, expected 240 and 2400", n+1, m+1)
 	}
 
 	var p dsp.PulseGenerator
@@ -498,7 +441,7 @@ func TestRampSlewPulseSchmitt(t *testing.T) {
 	}
 }
 
-func TestSoftClipAndPanner(t *testing.T) {
+func TestSoftClip(t *testing.T) {
 	last := float32(-6)
 	for v := float32(-40); v < 40; v += 0.01 {
 		c := dsp.SoftClip(v)
@@ -509,19 +452,6 @@ func TestSoftClipAndPanner(t *testing.T) {
 	}
 	if c := dsp.SoftClip(0.1); math.Abs(float64(c)-0.1) > 1e-4 {
 		t.Errorf("soft clip changes 0.1 V to %v V", c)
-	}
-	var p dsp.Panner
-	p.Init(rate)
-	for x := float32(-1); x <= 1; x += 0.01 {
-		p.Jump(x)
-		l, r := p.Next(1)
-		if e := float64(l*l + r*r); math.Abs(e-1) > 1e-5 {
-			t.Fatalf("power at %v is %v", x, e)
-		}
-	}
-	p.Jump(-1)
-	if l, r := p.Next(1); l < 0.99999 || r > 1e-6 {
-		t.Errorf("hard left gives %v and %v", l, r)
 	}
 }
 

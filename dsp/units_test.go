@@ -46,18 +46,6 @@ var units = []struct {
 			return r.Next()
 		}), func() { r.Jump(0); s.Reset() }}
 	}},
-	{"SlewLimiter", func() unit {
-		var s dsp.SlewLimiter
-		s.Init(rate)
-		s.SetRates(2000, 500)
-		return unit{each(s.Next), s.Reset}
-	}},
-	{"Glide", func() unit {
-		var g dsp.Glide
-		g.Init(rate)
-		g.SetSeconds(0.1)
-		return unit{each(g.Next), g.Reset}
-	}},
 	{"SchmittTrigger", func() unit {
 		var s dsp.SchmittTrigger
 		s.Init(rate)
@@ -134,16 +122,6 @@ var units = []struct {
 			f.SetHertz(dsp.VoltsToHertz(v / 2))
 			low, band, high := f.Next(v)
 			return low + 0.3*band + 0.1*high
-		}), f.Reset}
-	}},
-	{"SVFSaturating", func() unit {
-		var f dsp.SVF
-		f.Init(rate)
-		f.SetSaturating(true)
-		f.SetResonance(1)
-		return unit{each(func(v float32) float32 {
-			f.SetHertz(800 + 100*v)
-			return f.LowPass(v)
 		}), f.Reset}
 	}},
 	{"ADSR", func() unit {
@@ -235,18 +213,6 @@ var units = []struct {
 	}},
 	{"SoftClip", func() unit {
 		return unit{each(func(v float32) float32 { return dsp.SoftClip(3 * v) }), func() {}}
-	}},
-	{"Panner", func() unit {
-		var p dsp.Panner
-		var s dsp.SchmittTrigger
-		p.Init(rate)
-		return unit{each(func(v float32) float32 {
-			if s.Next(v) {
-				p.Set(v - 3)
-			}
-			a, b := p.Next(v)
-			return a + 0.7*b
-		}), func() { p.Jump(0); s.Reset() }}
 	}},
 	{"Reverb", func() unit {
 		var r dsp.Reverb
@@ -362,21 +328,17 @@ func TestProcessIsNext(t *testing.T) {
 		}
 	}
 
-	for _, saturating := range []bool{false, true} {
-		var f, f2 dsp.SVF
-		f.Init(rate)
-		f2.Init(rate)
-		f.SetSaturating(saturating)
-		f2.SetSaturating(saturating)
-		f.SetQ(6)
-		f2.SetQ(6)
-		for i, x := range in {
-			want[i] = f.LowPass(x)
-		}
-		copy(left, in)
-		cuts(len(in), func(a, b int) { f2.ProcessLowPass(left[a:b]) })
-		same("SVF", left, want)
+	var f, f2 dsp.SVF
+	f.Init(rate)
+	f2.Init(rate)
+	f.SetQ(6)
+	f2.SetQ(6)
+	for i, x := range in {
+		want[i] = f.BandPass(x)
 	}
+	copy(left, in)
+	cuts(len(in), func(a, b int) { f2.ProcessBandPass(left[a:b]) })
+	same("SVF", left, want)
 
 	var e, e2 dsp.ADSR
 	e.Init(rate)
@@ -480,7 +442,7 @@ func TestSilenceIsExact(t *testing.T) {
 			}
 		}
 		switch c.name {
-		case "SlewLimiter", "Glide", "OnePoleLow", "OnePoleHigh", "DCBlocker", "SVF", "VCF", "ADSR", "ADSRLoop", "Decay", "Limiter", "Reverb", "Modal", "SoftClip", "Panner":
+		case "OnePoleLow", "OnePoleHigh", "DCBlocker", "SVF", "VCF", "ADSR", "ADSRLoop", "Decay", "Limiter", "Reverb", "Modal", "SoftClip":
 			if v := out[len(out)-1]; v != 0 {
 				t.Errorf("%s: still %v V after 11 s of silence", c.name, v)
 			}
@@ -578,40 +540,6 @@ func BenchmarkUnits(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(in)), "ns/sample")
 		})
 	}
-}
-
-// BenchmarkVoice is the voice of the comparison with scsynth: two saws, a
-// resonant low-pass, an ADSR, and a place in stereo, all at steady settings.
-func BenchmarkVoice(b *testing.B) {
-	var one, two dsp.Oscillator
-	var f dsp.SVF
-	var e dsp.ADSR
-	var p dsp.Panner
-	one.Init(rate)
-	two.Init(rate)
-	f.Init(rate)
-	f.SetHertz(1200)
-	f.SetResonance(0.5)
-	e.Init(rate)
-	p.Init(rate)
-	p.Set(0.3)
-	left, right := make([]float32, 4096), make([]float32, 4096)
-	var mono, other [64]float32
-	for b.Loop() {
-		for at := 0; at < len(left); at += 64 {
-			one.Process(mono[:], 220)
-			two.Process(other[:], 220.7)
-			for i, v := range other {
-				mono[i] += v
-			}
-			f.ProcessLowPass(mono[:])
-			e.Process(other[:], true)
-			for i, v := range mono {
-				left[at+i], right[at+i] = p.Next(v * other[i] * 0.1)
-			}
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/4096, "ns/sample")
 }
 
 // BenchmarkSteady shows single units at steady settings, without the cost of
