@@ -327,6 +327,9 @@ func newRingFor(s Settings) (*ring, error) {
 
 // openStream opens, but does not start, the device of one backend.
 func openStream(backend string, s Settings) (*stream, error) {
+	if backend == "pulse" && s.anyPeriod {
+		s.Period = pulsePeriod
+	}
 	r, err := newRingFor(s)
 	if err != nil {
 		return nil, err

@@ -165,7 +165,7 @@ func (d *Device) open(s Settings) (*stream, error) {
 // describe logs what was opened, and what about it is not as asked.
 func (d *Device) describe(st *stream) {
 	d.log.Info("audio device", "backend", st.info.Backend, "device", st.info.Name, "rate", d.settings.Rate,
-		"channels", d.settings.Channels, "period", d.settings.Period, "ring", d.settings.Depth*BlockFrames)
+		"channels", d.settings.Channels, "period", st.period, "ring", d.settings.Depth*BlockFrames)
 	if n := st.info.Channels; n != 0 && n != d.settings.Channels && d.settings.Channels > 2 {
 		d.log.Warn("the audio device has another number of channels: they may be mixed or reordered",
 			"device", st.info.Name, "has", n, "asked", d.settings.Channels)

@@ -108,7 +108,7 @@ Every param and jack has an OSC address:
 	f.StringVar(&o.device.Device, "device", "", "audio device: part of its name, its id, or null (default: the system's)")
 	f.StringVar(&o.device.Backend, "backend", "", "audio system: "+strings.Join(hardware.Backends(), ", ")+" (default: the first that opens)")
 	f.IntVar(&o.device.Rate, "rate", 48000, "sample rate in Hz")
-	f.IntVar(&o.device.Period, "period", 128, "the device's block in frames")
+	f.IntVar(&o.device.Period, "period", 0, "the device's block in frames (default 128, with PulseAudio 256)")
 	f.IntVar(&o.device.Channels, "channels", 2, "outputs of the device, 1 … 64")
 	f.IntVar(&o.device.Depth, "depth", 8, "how many blocks of 64 frames are rendered ahead")
 	f.StringVar(&o.record, "record", "", "write what is heard to a WAV file")
