@@ -105,10 +105,9 @@ type quantizer struct {
 	channels [MaxPoly]quantizerChannel
 
 	// What the notes were taken from.
-	from       *dsp.Tuning
-	shift      float32 // volts of the tonic
-	semitones  uint16  // above the tonic; 0 for all
-	hysteresis float32 // volts
+	from      *dsp.Tuning
+	shift     float32 // volts of the tonic
+	semitones uint16  // above the tonic; 0 for all
 }
 
 type quantizerChannel struct {
