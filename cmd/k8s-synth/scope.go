@@ -103,15 +103,15 @@ terminal or as an SVG file. NAME may be left out where there is only one.`,
 			if svg != "" {
 				return writeScope(svg, &p.Trace)
 			}
-			columns, lines := 100, 32
-			if w, h, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
-				columns, lines = min(w, 160), min(h-3, 48)
-			}
-			if p.Trace.HasA && p.Trace.HasB {
-				lines /= 2
-			}
 			out := cmd.OutOrStdout()
 			for {
+				columns, lines := 100, 32
+				if w, h, err := term.GetSize(int(os.Stdout.Fd())); err == nil {
+					columns, lines = min(w, 160), min(h-3, 48)
+				}
+				if p.Trace.HasA && p.Trace.HasB {
+					lines /= 2
+				}
 				if follow {
 					fmt.Fprint(out, "\x1b[H\x1b[J")
 				}
