@@ -92,13 +92,8 @@ func (m *adsr) channel(io *IO, c int) {
 	ch, n := &m.channels[c], io.N
 	env, inv, end := &io.Out[0].Volts[c], &io.Out[1].Volts[c], &io.Out[2].Volts[c]
 	held := uint16(1) << c
-	gate, again := io.In[adsrGate].Channel(c), io.In[adsrRetrigger].Channel(c)
-	if gate == nil {
-		gate = &noVolts
-	}
-	if again == nil {
-		again = &noVolts
-	}
+	gate, _ := io.In[adsrGate].read(c)
+	again, _ := io.In[adsrRetrigger].read(c)
 	var bufs [4][BlockSize]float32
 	knobs := [5]*[BlockSize]float32{
 		io.Knob(adsrAttack, c, &bufs[0]), io.Params[adsrHold], io.Knob(adsrDecay, c, &bufs[1]),

@@ -144,10 +144,7 @@ func (m *lfo) channel(io *IO, c int, clocked bool, edges *[BlockSize]bool) {
 	ch, n := &m.channels[c], io.N
 	var rateBuf, widthBuf, phases, randoms, smooths [BlockSize]float32
 	rate, width := io.Knob(lfoRate, c, &rateBuf), io.Knob(lfoWidth, c, &widthBuf)
-	reset := io.In[lfoReset].Channel(c)
-	if reset == nil {
-		reset = &noVolts
-	}
+	reset, _ := io.In[lfoReset].read(c)
 	ratio := lfoRatios[int(io.Params[lfoRatio][0])]
 	offset := io.Params[lfoPhase]
 	perFrame := 1 / m.rate

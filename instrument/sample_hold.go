@@ -55,13 +55,8 @@ func (m *sampleHold) Process(io *IO) {
 	}
 	for c := range out.Channels {
 		ch, o := &m.channels[c], &out.Volts[c]
-		t, source := trigger.Channel(c), in.Channel(c)
-		if t == nil {
-			t = &noVolts
-		}
-		if source == nil {
-			source = &noVolts
-		}
+		t, _ := trigger.read(c)
+		source, _ := in.read(c)
 		high := ch.trigger.High()
 		if level(t, io.N) && !(t[0] < dsp.SchmittLow && high) && !(t[0] > dsp.SchmittHigh && !high) && !(track && high) {
 			// Nothing happens: what is held stays.

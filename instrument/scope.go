@@ -80,13 +80,9 @@ func (m *scope) Process(io *IO) {
 	io.Out[0].Channels, io.Out[0].Held = 1, 0
 	out := &io.Out[0].Volts[0]
 	c := int(io.Params[scopeChannel][0]) - 1
-	a, b, ext := io.In[0].Channel(c), io.In[1].Channel(c), &io.In[2].Volts[0]
-	if a == nil {
-		a = &noVolts
-	}
-	if b == nil {
-		b = &noVolts
-	}
+	a, _ := io.In[0].read(c)
+	b, _ := io.In[1].read(c)
+	ext := &io.In[2].Volts[0]
 	external := io.Patched&(1<<2) != 0
 	source, falling := int(io.Params[scopeSource][0]), io.Params[scopeSlope][0] == 1
 	for i := range io.N {

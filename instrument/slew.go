@@ -105,10 +105,7 @@ func (m *slew) channel(io *IO, c int, a, b *[BlockSize]float64) {
 	for _, o := range io.Out {
 		o.Held &^= 1 << c
 	}
-	in := io.In[0].Channel(c)
-	if in == nil {
-		in = &noVolts
-	}
+	in, _ := io.In[0].read(c)
 	var riseBuf, fallBuf [BlockSize]float32
 	rise, fall := io.Knob(slewRise, c, &riseBuf), io.Knob(slewFall, c, &fallBuf)
 	for i := range n {

@@ -94,17 +94,11 @@ func (d *decibels) factorOf(db float32) float32 {
 	return d.factor
 }
 
-// noVolts is what a channel that a cable has not reads.
-var noVolts [BlockSize]float32
-
 // channel renders one channel. Audio thread.
 func (m *vcf) channel(io *IO, c int, drive *[BlockSize]float32, outs *[dsp.VCFOutputs]*[BlockSize]float32) {
 	n, f := io.N, &m.filters[c]
 	var cut, res [BlockSize]float32
-	source := io.In[vcfIn].Channel(c)
-	if source == nil {
-		source = &noVolts
-	}
+	source, _ := io.In[vcfIn].read(c)
 	resonance := io.Knob(vcfResonance, c, &res)
 	if f.Quiet(resonance[0]) && level(source, n) && source[0] == 0 && level(resonance, n) {
 		for k, b := range outs {

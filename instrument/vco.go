@@ -79,19 +79,9 @@ func widest(signals ...*Signal) int {
 
 // silence makes an output 0 V on a number of channels. Audio thread.
 func (s *Signal) silence(channels int) {
-	all := uint16(1<<channels - 1)
-	if s.Channels == channels && s.Held&all == all {
-		quiet := true
-		for c := range channels {
-			quiet = quiet && s.Volts[c][0] == 0
-		}
-		if quiet {
-			return
-		}
-	}
-	s.Channels, s.Held = channels, all
+	s.Channels = channels
 	for c := range channels {
-		clear(s.Volts[c][:])
+		s.rest(c)
 	}
 }
 
@@ -140,7 +130,8 @@ func (m *vco) channel(io *IO, c int, outs *[dsp.VCOOutputs]*[BlockSize]float32) 
 		}
 	}
 	var restarts *[BlockSize]float32
-	if ch.restarts(io.In[vcoSync].Channel(c), io.N, &ago) {
+	sync, _ := io.In[vcoSync].read(c)
+	if ch.restarts(sync, io.N, &ago) {
 		restarts = &ago
 	}
 	ch.osc.Process(outs, io.N, &inc, &width, restarts)
@@ -199,9 +190,6 @@ func (m *vco) increments(io *IO, c int, inc *[BlockSize]int32) {
 // before each frame, −1 where it does not; it tells whether it does at all.
 // Audio thread.
 func (ch *vcoChannel) restarts(sync *[BlockSize]float32, n int, ago *[BlockSize]float32) bool {
-	if sync == nil {
-		sync = &noVolts
-	}
 	if sync[0] == 0 && level(sync, n) {
 		if ch.quiet > 2*dsp.CrossingLatency {
 			return false // nothing is on its way
