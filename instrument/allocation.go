@@ -465,7 +465,8 @@ func (m *voice) take(io *IO, c, i int, note bool) int {
 			m.listen(io, k, i)
 			return k
 		case note && io.Params[voiceAllocation][i] == allocateRotate:
-			m.seats[k].channel = -1 // its tail rings on
+			// Its tail rings on, and nobody would tell it that the breath is over.
+			m.seats[k].channel, v.in.breath = -1, false
 		case same:
 			m.listen(io, k, i)
 			return k

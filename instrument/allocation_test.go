@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/k8s-synth/k8s-synth/dsp/measure"
@@ -359,5 +360,107 @@ func TestCVThatRests(t *testing.T) {
 	want := play(64)
 	for _, chunk := range []int{1, 7, 100} {
 		same(t, fmt.Sprint("in calls of ", chunk), want, play(chunk))
+	}
+}
+
+// TestTailDoesNotBreatheOn: a note that rings on while its channel plays the
+// next one breathes no more; nobody would tell it when to stop.
+func TestTailDoesNotBreatheOn(t *testing.T) {
+	for allocation, name := range []string{"channel", "rotate"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t).add("voice/v", map[string]float64{"allocation": float64(allocation), "release": 0.1}).add("test_source/gate", nil).add("test_source/breath", nil).add("test_probe/l", nil)
+			r.cable("test_source/gate/out_3", "voice/v/gate").cable("test_source/breath/out_3", "voice/v/breath").cable("voice/v/left", "test_probe/l/in").adopt().settle()
+			from := r.e.frame
+			during := func(on, off int64) func(int64, int) float32 {
+				return func(f int64, c int) float32 {
+					if f -= from; f >= on && f < off {
+						return 10
+					}
+					return 0
+				}
+			}
+			r.source("test_source/breath").play = during(0, 24000)
+			r.source("test_source/gate").play = during(9600, 19200)
+			r.seconds(0.3)
+			if r.proc("voice/v").(*voice).sounding() == 0 {
+				t.Fatal("nothing sounds while it is played")
+			}
+			r.seconds(4)
+			if n := r.proc("voice/v").(*voice).sounding(); n != 0 {
+				t.Errorf("%d voices sound seconds after the last gate and breath", n)
+			}
+		})
+	}
+}
+
+// TestNothingSoundsOn plays a Voice at random, with cables that grow and
+// shrink, knobs that are turned and a panic now and then, and lets go of all:
+// after that it is silent, and free.
+func TestNothingSoundsOn(t *testing.T) {
+	jacks := []string{"gate", "pitch", "breath", "strike", "kind", "load", "tension", "velocity"}
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(seed, 1))
+			// Of an even seed so few are played that none is stolen in the end.
+			channels := 1 + 15*int(seed%2)
+			r := newRig(t).add("voice/v", map[string]float64{"release": 0.05, "attack": 0.005, "allocation": float64(seed / 2 % 2)}).add("test_probe/l", nil)
+			for _, j := range jacks {
+				id := ModuleID("test_source/" + j)
+				r.add(id, nil).cable(string(id)+"/"+jackOf(Spec("voice").Inputs[Spec("voice").Input(j)].Kind), "voice/v/"+j)
+			}
+			r.cable("voice/v/left", "test_probe/l/in").adopt().settle()
+			levels := map[string]*[MaxPoly]float32{}
+			for _, j := range jacks {
+				levels[j] = new([MaxPoly]float32)
+				s := r.source(ModuleID("test_source/" + j))
+				s.channels, s.level = channels, levels[j]
+			}
+			for range 400 {
+				j := jacks[rnd.IntN(len(jacks))]
+				v := &levels[j][rnd.IntN(channels)]
+				switch j {
+				case "pitch":
+					*v = float32(rnd.IntN(24))/12 - 1
+				case "tension":
+					*v = float32(rnd.IntN(10)) - 5
+				case "kind":
+					*v = float32(rnd.IntN(12)) * 0.5
+				default:
+					*v = 10 - *v
+				}
+				switch rnd.IntN(16) {
+				case 0:
+					r.param("voice/v", "voices", float32(1+rnd.IntN(MaxPoly)))
+				case 1:
+					r.source("test_source/gate").channels = 1 + rnd.IntN(channels)
+				case 2:
+					r.source("test_source/breath").channels = 1 + rnd.IntN(channels)
+				case 3:
+					r.param("voice/v", "wave", float32(rnd.IntN(len(waves))))
+				case 4:
+					r.param("voice/v", "sustain", float32(rnd.IntN(3))/2)
+				case 5:
+					if rnd.IntN(8) == 0 {
+						r.send(Event{Kind: EventPanic})
+					}
+				}
+				r.render(1 + rnd.IntN(500))
+			}
+			for _, j := range jacks {
+				*levels[j] = [MaxPoly]float32{}
+			}
+			r.seconds(9) // longer than a crash loop's strikes
+			m := r.proc("voice/v").(*voice)
+			if m.active != 0 || m.high != 0 {
+				t.Errorf("voices %b and gates %b are still up", m.active, m.high)
+			}
+			heard := r.heard()
+			for _, v := range heard[len(heard)-4800:] {
+				if v != 0 {
+					t.Fatalf("%g V are still heard", v)
+				}
+			}
+		})
 	}
 }
