@@ -144,7 +144,10 @@ func (r *Rack) release(held bool, frame int64) {
 			continue
 		}
 		r.rule("gate", i, 0, frame)
-		if c.at > frame && c.at >= r.pumped { // what is over is not told late
+		if c.at > frame && c.at >= r.board.told {
+			// It may not have risen yet: what pumps is ahead of the engine by the
+			// latency.
+			c.at = max(c.at, r.pumped)
 			r.rule("gate", i, 0, c.at)
 		}
 		*c = ruleChannel{held: c.held, at: c.at, cv: c.cv}

@@ -161,6 +161,40 @@ func TestNoStuckNotes(t *testing.T) {
 	}
 }
 
+// TestNoStuckNotesAhead is the same where Pump is ahead of the engine by a
+// latency, as in the instrument that plays: the note's time has passed there,
+// and is still to come here.
+func TestNoStuckNotesAhead(t *testing.T) {
+	const latency, later = 1440, 240
+	for name, end := range map[string]func(r *rig){
+		"panic": func(r *rig) { r.Panic() },
+		"load": func(r *rig) {
+			if err := r.Load(r.Patch().Clone()); err != nil {
+				r.t.Fatal(err)
+			}
+		},
+		"the end": func(r *rig) { r.Fade(false) },
+	} {
+		r := ruleRig(t)
+		r.Rack.Pump(r.frame + latency)
+		r.Note(0, 60, 100, 1e9, 0)
+		r.Rack.Pump(r.frame + latency + later)
+		end(r)
+		r.run(0.1)
+		if got := r.value("/rule/r/gate"); got != 0 {
+			t.Errorf("%s: the gate is at %g V, want 0 V", name, got)
+		}
+		if late := r.Meters().Late; late != 0 {
+			t.Errorf("%s: %d events were late", name, late)
+		}
+		clear(r.hits)
+		r.Note(0, 60, 100, 0.1, 0)
+		r.wantHits(name, map[string]int{"gate": 1})
+		r.run(0.2)
+		r.want("/rule/r/gate", 0)
+	}
+}
+
 // TestRulesHold: what rules hold outlives another patch, and comes back after a
 // panic with everything else.
 func TestRulesHold(t *testing.T) {
