@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,7 +59,7 @@ var errAway = errors.New("the instrument is starting or ending")
 func (p *player) snapshot() (playStatus, error) {
 	var s playStatus
 	if !p.ask(func() { s = p.gather() }) {
-		return s, errAway
+		return playStatus{}, errAway // s may be written later on
 	}
 	return s, nil
 }
@@ -238,6 +239,11 @@ func (c *statusCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, m := range c.metrics {
 		m.read(&s, func(v float64, labels ...string) {
+			for i := range labels {
+				// The name of a device is what a driver made it, and a label that is
+				// not UTF-8 is refused with a panic.
+				labels[i] = strings.ToValidUTF8(labels[i], "\ufffd")
+			}
 			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, v, labels...)
 		})
 	}

@@ -161,6 +161,13 @@ func TestMetrics(t *testing.T) {
 		t.Error("an instrument that does not answer is told of, or its process is not")
 	}
 
+	// What a driver calls its device need not be text.
+	fail, s.Audio.Device = nil, "Ger\xe4t"
+	families = scrape(t, "http://"+m.addr.String()+"/metrics")
+	if got := valueOf(families, "k8s_synth_info", "Ger\ufffdt"); got != 1 {
+		t.Errorf("a device whose name is not UTF-8 is told of as %v", families["k8s_synth_info"])
+	}
+
 	// A port that is taken is an error, which play says and goes on.
 	if _, err := listenMetrics(m.addr.String(), func() (playStatus, error) { return s, nil }, quiet); err == nil {
 		t.Error("two listen on one port")
