@@ -1,7 +1,7 @@
 // Package dsp is the signal mathematics of the instrument: oscillators,
-// envelopes, filters, detectors, a reverb and a limiter. It is the bottom of
-// the signal path: modules in package instrument are built from these units,
-// and nothing here knows what a module, a cable or a cluster is.
+// envelopes, filters, detectors, drums, effects, dynamics, and tunings. It is
+// the bottom of the signal path: modules in package instrument are built from
+// these units, and nothing here knows what a module, a cable or a cluster is.
 //
 // Every unit is a concrete struct. Init gives it a sample rate and is the only
 // place that may allocate; Reset returns it to the state after Init and keeps
@@ -13,6 +13,7 @@
 // away become exactly zero, so that no denormal number slows a silent patch.
 // A result never depends on how a stretch of samples is cut into calls.
 //
-// Every decay, release and glide time is a T60: the time in which the distance
-// to the target shrinks to a thousandth (60 dB).
+// Every decay and release time is a T60, the time in which the distance to the
+// target shrinks to a thousandth (60 dB), but those of the Compressor, which
+// are time constants as its field has them.
 package dsp

@@ -72,7 +72,6 @@ type Limiter struct {
 	mean       []float64
 	m          int
 	sum        float64
-	gain       float32
 	calm       bool // the gain has been 1 for longer than the look-ahead
 	latency    int
 
@@ -115,7 +114,7 @@ func (l *Limiter) Reset() {
 	for i := range l.mean {
 		l.mean[i] = 1
 	}
-	l.sum, l.held, l.gain, l.calm = float64(len(l.mean)), 1, 1, false
+	l.sum, l.held, l.calm = float64(len(l.mean)), 1, false
 }
 
 // Latency is the delay of the signal in samples.
@@ -135,11 +134,6 @@ func (l *Limiter) SetCeiling(volts float32) {
 func (l *Limiter) SetRelease(seconds float64) {
 	l.release = t60Coefficient(seconds, l.sampleRate)
 }
-
-// Reduction is the present gain reduction as a factor, 1 for none.
-//
-// Audio thread.
-func (l *Limiter) Reduction() float32 { return l.gain }
 
 // Silent tells whether nothing but 0 comes out as long as nothing but 0
 // comes in, and no gain is on its way.
@@ -299,8 +293,7 @@ func (l *Limiter) next(i int) float32 {
 		}
 	}
 	l.calm = l.held == 1 && l.sum == float64(l.look)
-	l.gain = float32(l.sum / float64(l.look))
-	return l.gain
+	return float32(l.sum / float64(l.look))
 }
 
 // peak is the largest magnitude of the signal between the two samples in the

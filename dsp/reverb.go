@@ -6,7 +6,7 @@ const (
 	reverbLines = 8
 	// reverbHighHertz is where the second decay time of SetDecay applies.
 	reverbHighHertz = 6000
-	// reverbCloseSeconds is the T60 of a closed reverb and fadeSeconds how
+	// reverbCloseSeconds is the T60 of a closed reverb and reverbFadeSeconds how
 	// long its input takes to open or close.
 	reverbCloseSeconds = 0.25
 	reverbFadeSeconds  = 0.05
