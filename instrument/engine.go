@@ -127,16 +127,13 @@ func (e *Engine) Render(out, in [][]float32) {
 				n = min(n, int(min(d, BlockSize)))
 				break
 			}
-			e.pendingAt++
 			if e.early(ev) {
+				e.pendingAt++
 				ev.Frame = e.frame + int64(max(e.fadeLeft, 1))
 				e.insert(ev)
 				continue
 			}
-			if ev.Frame != 0 && ev.Frame < e.frame {
-				e.late++
-			}
-			e.apply(ev)
+			e.due()
 		}
 		if e.fadeLeft > 0 {
 			n = min(n, e.fadeLeft)
@@ -228,7 +225,12 @@ func (e *Engine) collect() {
 	var ev Event
 	for e.Inbox.Pop(&ev) {
 		if ev.Frame == 0 && !e.early(ev) {
-			e.apply(ev) // it would go before all that wait; moving them costs too much
+			// It would go before all that wait; moving them costs too much. What is
+			// due already was told before: a gate that fell at once would rise again.
+			for e.pendingAt < len(e.pending) && e.pending[e.pendingAt].Frame <= e.frame && !e.early(e.pending[e.pendingAt]) {
+				e.due()
+			}
+			e.apply(ev)
 			continue
 		}
 		e.insert(ev)
@@ -236,6 +238,16 @@ func (e *Engine) collect() {
 	if e.pendingAt == len(e.pending) {
 		e.pending, e.pendingAt = e.pending[:0], 0
 	}
+}
+
+// due applies the first of the events that wait. Audio thread.
+func (e *Engine) due() {
+	ev := e.pending[e.pendingAt]
+	e.pendingAt++
+	if ev.Frame != 0 && ev.Frame < e.frame {
+		e.late++
+	}
+	e.apply(ev)
 }
 
 // insert puts an event in its place among those that wait. Audio thread.

@@ -105,6 +105,23 @@ func TestLateEvents(t *testing.T) {
 	}
 }
 
+// TestAtOnceComesAfterWhatIsDue: what is to happen at once does not overtake
+// what was told before it and is due in the same frame, so that a gate whose
+// end comes at once does not rise after it.
+func TestAtOnceComesAfterWhatIsDue(t *testing.T) {
+	r := newRig(t).add("deployment/d", nil).add("test_probe/p", nil).cable("deployment/d/ready", "test_probe/p/in").adopt().settle()
+	for ch, before := range []int64{0, 1000, -1} { // in this frame, late, and in the next frame
+		r.send(r.event(EventLevel, "deployment/d", "ready", ch, 10, r.e.frame-before))
+		r.level("deployment/d", "ready", ch, 0)
+	}
+	r.render(64)
+	for ch, want := range []float32{0, 0, 10} {
+		if got := r.probe("test_probe/p").rec[ch][63]; got != want {
+			t.Errorf("channel %d is at %v V, want %v", ch, got, want)
+		}
+	}
+}
+
 // TestOverflow fills the pending events to the brim with the future: what is
 // too much comes early, in the order of time, and no gate stays up.
 func TestOverflow(t *testing.T) {
