@@ -21,6 +21,8 @@ const (
 	schedRR          = 2          // SCHED_RR: threads of one priority take turns
 	schedResetOnFork = 0x40000000 // SCHED_RESET_ON_FORK: neighbours are ordinary processes
 	processPriority  = 1
+
+	rlimitRTTime = 15 // RLIMIT_RTTIME of asm-generic/resource.h: CPU time of a real-time thread that does not block
 )
 
 // raised counts the devices that want the process to be real-time.
@@ -36,11 +38,20 @@ func raiseProcess() (priority int) {
 	raised.Lock()
 	defer raised.Unlock()
 	raised.devices++
-	return reschedule(schedOther, schedRR, processPriority)
+	return sweepProcess()
 }
 
-// sweepProcess does for new threads what raiseProcess did.
-func sweepProcess() (priority int) { return reschedule(schedOther, schedRR, processPriority) }
+// sweepProcess does for new threads what raiseProcess did. Where the kernel limits how long a real-time
+// thread may compute, threads are ordinary: Go's compute for as long as there is work, and the kernel
+// ends the process of one that passes the limit. Audio libraries set it as well, while the music plays.
+func sweepProcess() (priority int) {
+	var lim syscall.Rlimit
+	if syscall.Getrlimit(rlimitRTTime, &lim) == nil && lim.Cur != ^uint64(0) {
+		reschedule(schedRR, schedOther, 0)
+		return 0
+	}
+	return reschedule(schedOther, schedRR, processPriority)
+}
 
 // lowerProcess takes it back.
 func lowerProcess() {
@@ -51,8 +62,8 @@ func lowerProcess() {
 	}
 }
 
-// reschedule gives all threads that have one policy another. It returns the priority that was granted,
-// 0 when it was refused.
+// reschedule gives all threads that have one policy another; of real-time ones only those that
+// sweepProcess made so. It returns the priority that was granted, 0 when it was refused.
 func reschedule(from, to, priority int) int {
 	dir, err := os.Open("/proc/self/task")
 	if err != nil {
@@ -72,6 +83,12 @@ func reschedule(from, to, priority int) int {
 		policy, _, errno := syscall.RawSyscall(syscall.SYS_SCHED_GETSCHEDULER, uintptr(tid), 0, 0)
 		if errno != 0 || int(policy)&^schedResetOnFork != from {
 			continue // gone, or scheduled by somebody who knows why
+		}
+		if from == schedRR {
+			var was int32
+			if _, _, errno = syscall.RawSyscall(syscall.SYS_SCHED_GETPARAM, uintptr(tid), uintptr(unsafe.Pointer(&was)), 0); errno != 0 || was != processPriority {
+				continue // an audio library's
+			}
 		}
 		_, _, errno = syscall.RawSyscall(syscall.SYS_SCHED_SETSCHEDULER, uintptr(tid), uintptr(to|schedResetOnFork), uintptr(unsafe.Pointer(&param)))
 		if errno != 0 && errno != syscall.ESRCH {

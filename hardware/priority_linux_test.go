@@ -3,10 +3,12 @@ package hardware
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // policies counts the threads of a process by scheduling policy.
@@ -74,6 +76,56 @@ func TestProcessIsRealTimeWhileItPlays(t *testing.T) {
 	}
 	if by := policies(t, "self"); by[schedRR] != 0 {
 		t.Errorf("no device plays, and threads are still real-time: %v", by)
+	}
+}
+
+// Where the kernel ends processes whose real-time threads compute for long, the threads of Go are
+// ordinary, also where that limit comes while the device plays; and a real-time thread that another
+// library made is left as it is.
+func TestProcessIsOrdinaryUnderATimeLimit(t *testing.T) {
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(rlimitRTTime, &lim); err != nil {
+		t.Fatal(err)
+	}
+	if lim.Cur != ^uint64(0) {
+		t.Skipf("real-time threads are limited to %d µs here", lim.Cur)
+	}
+	d := openNull(t, Settings{}, &ramp{volts: 1})
+	if err := d.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if s := d.Stats(); s.OtherPriority == 0 {
+		t.Skipf("this user may not have real-time priority: %s", s.PriorityNote)
+	}
+	release, theirs := make(chan struct{}), make(chan int)
+	defer close(release)
+	go func() {
+		runtime.LockOSThread() // the thread ends with the goroutine
+		param := int32(processPriority + 1)
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SCHED_SETSCHEDULER, 0, schedRR, uintptr(unsafe.Pointer(&param))); errno != 0 {
+			t.Error(errno)
+		}
+		theirs <- threadID()
+		<-release
+	}()
+	tid := <-theirs
+	limited := lim
+	limited.Cur = 10_000_000 // long enough for the render thread, which blocks
+	if err := syscall.Setrlimit(rlimitRTTime, &limited); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Setrlimit(rlimitRTTime, &lim) }()
+	if !d.waitUntil(4*time.Second, func() bool { return policies(t, "self")[schedRR] == 1 && d.Stats().OtherPriority == 0 }) {
+		t.Errorf("threads by policy under a limit: %v, priority %d", policies(t, "self"), d.Stats().OtherPriority)
+	}
+	if policy, _, _ := syscall.RawSyscall(syscall.SYS_SCHED_GETSCHEDULER, uintptr(tid), 0, 0); policy != schedRR {
+		t.Errorf("another library's real-time thread has policy %d now", policy)
+	}
+	if err := syscall.Setrlimit(rlimitRTTime, &lim); err != nil {
+		t.Fatal(err)
+	}
+	if !d.waitUntil(4*time.Second, func() bool { return policies(t, "self")[schedRR] > 1 }) {
+		t.Errorf("threads by policy without a limit: %v", policies(t, "self"))
 	}
 }
 
