@@ -514,6 +514,9 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 	}
 }
 
+// unplugged is what comes from a jack without a cable. It is never written.
+var unplugged = Signal{Channels: 1, Held: 1}
+
 // pass mixes what the module makes with what goes past it. Audio thread.
 func (nd *node) pass(n int) {
 	nd.bypass.Set(nd.io.Params[nd.spec.bypass][0])
@@ -527,6 +530,9 @@ func (nd *node) pass(n int) {
 	}
 	for _, t := range nd.spec.through {
 		in, out := nd.io.In[t.input], nd.out[t.output]
+		if j := &nd.spec.Inputs[t.input]; j.Normal != 0 && nd.io.Patched&(1<<t.input) == 0 {
+			in = &unplugged // a normal is the module's own, and no more there than the module
+		}
 		channels := 1
 		if nd.spec.Inputs[t.input].Poly {
 			channels = in.Channels

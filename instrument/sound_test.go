@@ -192,6 +192,22 @@ func TestBypass(t *testing.T) {
 	}
 }
 
+// TestBypassOfANormal: an Attenuverter with nothing plugged in is a source of
+// voltage, and a source that is bypassed is none.
+func TestBypassOfANormal(t *testing.T) {
+	r := newRig(t).add("attenuverter/a", map[string]float64{"gain_1": 0.2}).add("test_probe/p", nil)
+	r.cable("attenuverter/a/out_1", "test_probe/p/in").adopt().settle().seconds(0.1)
+	r.param("attenuverter/a", "bypass", 1)
+	r.seconds(0.1)
+	rec := r.probe("test_probe/p").rec[0]
+	if from, to := rec[4000], rec[len(rec)-1]; math.Abs(float64(from)-2) > 1e-5 || to != 0 {
+		t.Errorf("a source of 2 V puts out %v V, and %v V bypassed, want 0", from, to)
+	}
+	if peak := peakOf(rec); peak > 2.0001 {
+		t.Errorf("its bypass reaches %v V on the way", peak)
+	}
+}
+
 // TestEditsDoNotClick pulls each cable out of a module that sounds, puts it
 // back, takes the module away and brings it back.
 func TestEditsDoNotClick(t *testing.T) {
