@@ -29,8 +29,10 @@ type Estimator struct {
 	begun bool
 	epoch time.Time // stamp 0
 
-	// Of the line in use: frame(stamp) = frame0 + (stamp-stamp0)·slope·rate.
+	// Of the line in use: frame(stamp) = frame0 + (stamp-stamp0)·slope·rate, and
+	// until the stamp straight what bent adds to the slope.
 	stamp0, frame0, slope float64
+	straight, bent        float64
 	held                  bool // the line needs no bending
 	learnt                float64
 
@@ -168,7 +170,7 @@ func (e *Estimator) Frame(stamp time.Time, arrival float64) float64 {
 		e.judge(s, now)
 	} else if now-e.learnt < learning && arrival < e.line(s) {
 		// Earlier than the few that are known.
-		e.stamp0, e.frame0 = s, arrival
+		e.stamp0, e.frame0, e.bent = s, arrival, 0
 	}
 	return e.tell(s, now)
 }
@@ -201,7 +203,7 @@ func (e *Estimator) learn(s, now float64) {
 	if e.slope == 0 {
 		e.slope = 1
 	}
-	e.stamp0, e.frame0 = s, now*e.rate
+	e.stamp0, e.frame0, e.bent = s, now*e.rate, 0
 	e.count, e.late, e.lateEvents = 0, -1, 0
 	e.learnt, e.judged, e.fresh = now, now, now
 	e.held, e.stood = true, false
@@ -232,7 +234,9 @@ func (e *Estimator) keep(s, offset, now float64) {
 }
 
 // line is the frame of a stamp by the line in use.
-func (e *Estimator) line(s float64) float64 { return e.frame0 + (s-e.stamp0)*e.slope*e.rate }
+func (e *Estimator) line(s float64) float64 {
+	return e.frame0 + ((s-e.stamp0)*e.slope+(min(s, e.straight)-e.stamp0)*e.bent)*e.rate
+}
 
 // judge compares the line in use with what the earliest arrivals say, and
 // bends it if it is too far off.
@@ -242,21 +246,27 @@ func (e *Estimator) judge(s, now float64) {
 	off := s + offset - e.line(s)/e.rate // seconds that the line is too low
 	switch {
 	case now-e.learnt < learning:
-		e.stamp0, e.frame0 = s, (s+offset)*e.rate
+		e.stamp0, e.frame0, e.bent = s, (s+offset)*e.rate, 0
 		e.held = true
 	case e.held && math.Abs(off) <= deadBand:
 	case !e.held && math.Abs(off) <= deadBand/8:
-		e.lean(s, 1+drift)
+		e.lean(s, drift, 0)
 		e.held = true
 	default:
-		e.lean(s, 1+drift+min(max(off/2, -bend), bend))
+		e.lean(s, drift, off)
 		e.held = false
 	}
 }
 
-// lean gives the line another slope from a stamp on.
-func (e *Estimator) lean(s, slope float64) {
-	e.frame0, e.stamp0, e.slope = e.line(s), s, slope
+// lean gives the line another slope from a stamp on, and lets it make up for
+// so many seconds that it is too low. It is bent only until it has: nobody
+// knows when the next event comes.
+func (e *Estimator) lean(s, drift, off float64) {
+	e.frame0, e.stamp0, e.slope = e.line(s), s, 1+drift
+	e.straight, e.bent = s, min(max(off/2, -bend), bend)
+	if off != 0 {
+		e.straight += off / e.bent
+	}
 }
 
 // fit returns the drift and, at a stamp, the offset in seconds of the engine's

@@ -200,3 +200,45 @@ func BenchmarkEstimator(b *testing.B) {
 		e.Frame(time.Unix(1, int64(at*1e9)), at*48000)
 	}
 }
+
+// TestEstimatorOfRareEvents: a cluster at rest says something now and then, and
+// the clock that was learnt while it was busy holds from one to the next.
+func TestEstimatorOfRareEvents(t *testing.T) {
+	const rate = 48000.0
+	for _, c := range []struct {
+		name  string
+		every float64 // s between events, once the busy time is over
+		sourceClock
+		stray float64 // ms before or after where they belong, at most
+	}{
+		{"every 3 s", 3, sourceClock{exact, network}, 12},
+		{"every 10 s", 10, sourceClock{exact, network}, 20},
+		{"every 10 s, +50 ppm", 10, sourceClock{ppm(50), network}, 20},
+		{"every 10 s, uniform jitter", 10, sourceClock{exact, uniform}, 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for seed := range uint64(8) {
+				r := rand.New(rand.NewPCG(seed, 3))
+				e := NewEstimator(rate)
+				start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+				early, late, latest := 0.0, 0.0, 0.0
+				for at := 0.0; at < 1200; {
+					latest = max(latest, at+c.delay(r, at)) // one stream: nothing overtakes
+					f := e.Frame(start.Add(time.Duration(c.show(at)*1e9)), latest*rate)
+					if wrong := f/rate - at; at > 20 {
+						early, late = min(early, wrong), max(late, wrong)
+					}
+					if at < 20 {
+						at += 0.02 * (0.5 + r.Float64())
+					} else {
+						at += c.every * (0.5 + r.Float64())
+					}
+				}
+				t.Logf("seed %d: %.2f ms early, %.2f ms late, %d resets", seed, -1000*early, 1000*late, e.Stats().Resets)
+				if -1000*early > c.stray || 1000*late > c.stray || e.Stats().Resets > 0 {
+					t.Errorf("events are up to %.2f ms early and %.2f ms late, want %g; %d resets, want 0", -1000*early, 1000*late, c.stray, e.Stats().Resets)
+				}
+			}
+		})
+	}
+}
