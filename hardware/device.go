@@ -329,7 +329,10 @@ func (d *Device) watch(ctx context.Context) {
 		d.tuneRing(st, now, &second)
 		if d.settings.Priority > 0 && now.Sub(swept) > sweepEvery {
 			swept = now
-			d.others = sweepProcess()
+			was := d.others
+			if d.others = sweepProcess(); was > 0 && d.others == 0 {
+				d.log.Warn("the instrument's other threads are ordinary again: it took nearly all processors for seconds, or real-time computing is limited; sound may have gaps")
+			}
 		}
 		if r := d.rec; r != nil && r != failed && r.failed() != nil {
 			// StopRecord returns it, but that may be hours away.

@@ -2,9 +2,11 @@ package hardware
 
 import (
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -29,6 +31,45 @@ const (
 var raised struct {
 	sync.Mutex
 	devices int
+	greed   greed
+}
+
+const (
+	greedShare   = 0.9 // of all processors: what no performance takes, and a program gone wild does
+	greedSeconds = 5   // for which it may be taken
+)
+
+// greed watches how much of the machine the process takes: real-time threads that never rest would
+// leave nothing to whoever wants to end them.
+type greed struct {
+	at   time.Time
+	cpu  time.Duration
+	long float64 // seconds in a row above greedShare
+}
+
+// tooMuch takes the time and the processor time of the process so far. It tells whether all processors
+// have been taken for too long; that ends when half of them are free.
+func (g *greed) tooMuch(now time.Time, cpu time.Duration, processors int) bool {
+	passed := now.Sub(g.at).Seconds()
+	share := (cpu - g.cpu).Seconds() / max(passed, 1e-3) / float64(processors)
+	first := g.at.IsZero()
+	g.at, g.cpu = now, cpu
+	switch {
+	case first || share < 0.5:
+		g.long = 0
+	case share > greedShare:
+		g.long += passed
+	}
+	return g.long >= greedSeconds
+}
+
+// processorTime is what the process has used of the processors.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // raiseProcess makes the ordinary threads of this process real-time ones, until lowerProcess is called
@@ -38,15 +79,23 @@ func raiseProcess() (priority int) {
 	raised.Lock()
 	defer raised.Unlock()
 	raised.devices++
-	return sweepProcess()
+	return sweep(false)
 }
 
-// sweepProcess does for new threads what raiseProcess did. Where the kernel limits how long a real-time
+// sweepProcess does for new threads what raiseProcess did, and takes it back while the process takes
+// more of the machine than it should.
+func sweepProcess() (priority int) {
+	raised.Lock()
+	defer raised.Unlock()
+	return sweep(raised.greed.tooMuch(time.Now(), processorTime(), runtime.NumCPU()))
+}
+
+// sweep makes all threads real-time ones, or ordinary ones if it must. Where the kernel limits how long a real-time
 // thread may compute, threads are ordinary: Go's compute for as long as there is work, and the kernel
 // ends the process of one that passes the limit. Audio libraries set it as well, while the music plays.
-func sweepProcess() (priority int) {
+func sweep(ordinary bool) (priority int) {
 	var lim syscall.Rlimit
-	if syscall.Getrlimit(rlimitRTTime, &lim) == nil && lim.Cur != ^uint64(0) {
+	if ordinary || syscall.Getrlimit(rlimitRTTime, &lim) == nil && lim.Cur != ^uint64(0) {
 		reschedule(schedRR, schedOther, 0)
 		return 0
 	}

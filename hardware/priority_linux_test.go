@@ -140,3 +140,27 @@ func TestFiguresOfAThread(t *testing.T) {
 		}
 	}
 }
+
+// TestGreed: a program that takes all processors is found out after five
+// seconds, a busy one is not, and half the machine has to be free again.
+func TestGreed(t *testing.T) {
+	at, cpu := time.Unix(1000, 0), time.Duration(0)
+	var g greed
+	second := func(processors float64) bool {
+		at = at.Add(time.Second)
+		cpu += time.Duration(processors * float64(time.Second))
+		return g.tooMuch(at, cpu, 2)
+	}
+	for i, c := range []struct {
+		processors float64
+		want       bool
+	}{
+		{2, false}, // the first look knows nothing yet
+		{2, false}, {2, false}, {1.7, false}, {2, false}, {2, false}, {2, true}, {1.7, true}, {0.9, false},
+		{2, false}, {2, false}, {2, false}, {2, false}, {0, false}, {2, false}, {1.5, false},
+	} {
+		if got := second(c.processors); got != c.want {
+			t.Errorf("second %d with %v processors: too much is %v, want %v", i, c.processors, got, c.want)
+		}
+	}
+}

@@ -51,6 +51,7 @@ const (
 	// up to reconnectSoon in the first minute, which is when a control plane
 	// that starts again comes back, and up to reconnectMax after.
 	reconnectMin  = 50 * time.Millisecond
+	steadySession = time.Second // a shorter one is no reason to hurry to the next
 	reconnectSoon = 150 * time.Millisecond
 	reconnectMax  = time.Second
 	soon          = time.Minute
@@ -193,10 +194,16 @@ func (o *Observer) serve(ctx context.Context, conn *Conn, mark [sha256.Size]byte
 	var said string
 	for ctx.Err() == nil {
 		store, err := conn.identify(ctx)
+		steady := false
 		if err == nil {
 			o.belong(store)
+			began := time.Now()
 			o.session(ctx, conn, mark)
-			delay, said, lost = reconnectMin, "", time.Now()
+			said = ""
+			// An API that answers and refuses at once is not asked in a loop.
+			if steady = time.Since(began) >= steadySession; steady {
+				delay, lost = reconnectMin, time.Now()
+			}
 		} else if text := cause(err); text != said {
 			said = text
 			o.Log.Info("the API does not answer yet", "server", conn.Server, "reason", text)
@@ -204,7 +211,7 @@ func (o *Observer) serve(ctx context.Context, conn *Conn, mark [sha256.Size]byte
 		if o.Source.print() != mark {
 			return
 		}
-		if err == nil {
+		if steady {
 			continue
 		}
 		select {
