@@ -63,6 +63,8 @@ type Engine struct {
 	fadeLeft   int       // frames of cable fade to go
 	fadeFrames int       // of a whole one
 	fade       []float32 // share of what was, by frames to go
+	panicLeft  int       // frames until a panic takes everything away
+	riseLeft   int       // frames until what sounds by itself is back after it
 	master     dsp.Ramp
 	masterFlat bool // masterBuf holds the master fade at rest throughout
 	masterBuf  [BlockSize]float32
@@ -121,7 +123,7 @@ func (e *Engine) Render(out, in [][]float32) {
 		}
 		e.collect()
 		n := min(total-at, BlockSize-int(e.frame%BlockSize))
-		for e.pendingAt < len(e.pending) {
+		for e.panicLeft == 0 && e.pendingAt < len(e.pending) {
 			ev := e.pending[e.pendingAt]
 			if d := ev.Frame - e.frame; d > 0 {
 				n = min(n, int(min(d, BlockSize)))
@@ -138,11 +140,20 @@ func (e *Engine) Render(out, in [][]float32) {
 		if e.fadeLeft > 0 {
 			n = min(n, e.fadeLeft)
 		}
+		if e.panicLeft > 0 {
+			n = min(n, e.panicLeft)
+		}
 		dev := e.device[:min(len(out), len(e.device))]
 		for c := range dev {
 			dev[c] = out[c][at : at+n]
 		}
 		e.slice(n, dev)
+		e.riseLeft = max(e.riseLeft-n, 0)
+		if e.panicLeft > 0 {
+			if e.panicLeft -= n; e.panicLeft == 0 {
+				e.silence()
+			}
+		}
 		at += n
 		e.frame += int64(n)
 		if e.frame >= e.nextMeter {
@@ -224,14 +235,16 @@ func (in *input) hold(s *Signal, n int) {
 func (e *Engine) collect() {
 	var ev Event
 	for e.Inbox.Pop(&ev) {
-		if ev.Frame == 0 && !e.early(ev) {
+		if ev.Frame == 0 && e.panicLeft == 0 && !e.early(ev) {
 			// It would go before all that wait; moving them costs too much. What is
 			// due already was told before: a gate that fell at once would rise again.
-			for e.pendingAt < len(e.pending) && e.pending[e.pendingAt].Frame <= e.frame && !e.early(e.pending[e.pendingAt]) {
+			for e.panicLeft == 0 && e.pendingAt < len(e.pending) && e.pending[e.pendingAt].Frame <= e.frame && !e.early(e.pending[e.pendingAt]) {
 				e.due()
 			}
-			e.apply(ev)
-			continue
+			if e.panicLeft == 0 {
+				e.apply(ev)
+				continue
+			}
 		}
 		e.insert(ev)
 	}
@@ -289,20 +302,9 @@ func (e *Engine) early(ev Event) bool {
 func (e *Engine) apply(ev Event) {
 	switch ev.Kind {
 	case EventPanic:
-		if e.plan != nil {
-			for i := range e.plan.steps {
-				nd := e.plan.steps[i].node
-				e.reset(nd)
-				for j := range nd.in {
-					if s := &nd.spec.Inputs[j]; s.Kind == Gate || s.Kind == Trigger || s.Kind == Presence {
-						nd.in[j].rest(s.Normal)
-					}
-				}
-			}
-			for _, f := range e.plan.feedback {
-				f.ring.Volts = [MaxPoly][BlockSize]float32{}
-			}
-		}
+		// What sounds is faded within a block, because a cut is a click; what
+		// else happens waits for that.
+		e.panicLeft = BlockSize
 		return
 	case EventFadeIn:
 		e.master.Set(1)
@@ -341,6 +343,27 @@ func (e *Engine) apply(ev Event) {
 	}
 }
 
+// silence resets every module and lets every gate fall. Audio thread.
+func (e *Engine) silence() {
+	// Twice, because modules that look ahead put out nothing at first.
+	e.riseLeft = 2 * e.fadeFrames
+	if e.plan == nil {
+		return
+	}
+	for i := range e.plan.steps {
+		nd := e.plan.steps[i].node
+		e.reset(nd)
+		for j := range nd.in {
+			if s := &nd.spec.Inputs[j]; s.Kind == Gate || s.Kind == Trigger || s.Kind == Presence {
+				nd.in[j].rest(s.Normal)
+			}
+		}
+	}
+	for _, f := range e.plan.feedback {
+		f.ring.Volts = [MaxPoly][BlockSize]float32{}
+	}
+}
+
 func (e *Engine) reset(n *node) {
 	n.proc.Reset()
 	for _, s := range n.out {
@@ -362,6 +385,18 @@ func (e *Engine) slice(n int, device [][]float32) {
 		e.masterFlat = true
 		for i := range e.masterBuf {
 			e.masterBuf[i] = e.master.Value()
+		}
+	}
+	if e.panicLeft > 0 || e.riseLeft > 0 {
+		e.masterFlat = false
+		for i := range n {
+			g := float32(1)
+			if e.panicLeft > 0 {
+				g = smooth(float32(e.panicLeft-i-1) / BlockSize)
+			} else if e.riseLeft > i {
+				g = 1 - e.fade[min(e.riseLeft-i-1, e.fadeFrames)]
+			}
+			e.masterBuf[i] = e.master.Value() * g
 		}
 	}
 	p := e.plan

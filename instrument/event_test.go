@@ -3,6 +3,8 @@ package instrument
 import (
 	"math"
 	"testing"
+
+	"github.com/k8s-synth/k8s-synth/dsp/measure"
 )
 
 // TestEventsAreFrameExact: levels, pulses, inputs and whole params change at
@@ -226,14 +228,39 @@ func TestPanic(t *testing.T) {
 		keepWAV(t, "panic", r.out[0])
 	}
 	for ch := range 4 {
-		if b := r.probe("test_probe/g").rec[ch]; peakOf(b) != 0 {
-			t.Errorf("gate %d is at %v V after a panic", ch, peakOf(b))
+		if b := r.probe("test_probe/g").rec[ch]; peakOf(b[BlockSize:]) != 0 {
+			t.Errorf("gate %d is at %v V a block after a panic", ch, peakOf(b[BlockSize:]))
 		}
 	}
 	r.level("deployment/d", "ready", 0, 10)
 	r.seconds(1)
 	if peakOf(r.out[0]) < 0.3 {
 		t.Error("nothing can be played after a panic")
+	}
+}
+
+// TestPanicDoesNotClick: a tone is gone within a block and comes back by
+// itself, both without a click, and what was told meanwhile is done after it.
+func TestPanicDoesNotClick(t *testing.T) {
+	r := newRig(t).add("test_source/s", nil).add("audio_out/o", nil).add("deployment/d", nil).add("test_probe/g", nil)
+	r.cable("test_source/s/"+jackOf(Audio), "audio_out/o/left").cable("deployment/d/ready", "test_probe/g/in").adopt()
+	r.source("test_source/s").play = sine(146.83, 2)
+	r.settle().seconds(0.5)
+	r.forget()
+	r.seconds(0.3)
+	r.send(Event{Kind: EventPanic})
+	r.level("deployment/d", "ready", 0, 10)
+	r.seconds(0.3)
+	if db, at := measure.ClickLevel(r.out[0], testRate, clickCorner); db+measure.Decibels(peakOf(r.out[0])/AudioVolts) > clickLimit {
+		t.Errorf("a panic clicks at %.1f dB, %d frames after it; want less than %d", db, at-int(0.3*testRate), clickLimit)
+		keepWAV(t, "panic-click", r.out[0])
+	}
+	quiet := r.out[0][int(0.3*testRate)+BlockSize:]
+	if p := peakOf(quiet[:8]); p > 0.01 {
+		t.Errorf("%.4f V a block after the panic", p)
+	}
+	if gate := r.probe("test_probe/g").rec[0]; gate[len(gate)-1] != 10 {
+		t.Error("a gate that was told to rise right after the panic is low")
 	}
 }
 

@@ -414,7 +414,8 @@ func TestSpecs(t *testing.T) {
 			if p.Text {
 				continue
 			}
-			for _, v := range []float64{p.Min, p.Max, p.Value} {
+			// As a surface sends its ends, too.
+			for _, v := range []float64{p.Min, p.Max, p.Value, float64(float32(p.Min)), float64(float32(p.Max))} {
 				if err := p.Check(v); err != nil {
 					t.Errorf("%s/%s refuses its own %g: %v", s.Kind, p.Name, v, err)
 				}

@@ -263,6 +263,7 @@ func (c *Compiler) Compile(p *Patch, settled uint64) (*Plan, error) {
 		}
 	}
 	c.last, c.plugged, c.loops = last, plugged, loops
+	c.Tune(p)
 
 	plan.byHandle = make([]*node, c.nextHandle+1)
 	for _, n := range order {

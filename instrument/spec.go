@@ -85,12 +85,13 @@ func (p *ParamSpec) Clamp(v float64) float64 {
 	return min(max(v, p.Min), p.Max)
 }
 
-// Check tells whether v is a value that the param takes.
+// Check tells whether v is a value that the param takes. What a surface sends
+// as a float32 is at the end of the range if it is nearest to it.
 func (p *ParamSpec) Check(v float64) error {
 	switch {
 	case p.Text:
 		return fmt.Errorf("%s takes a word, not a number", p.Name)
-	case math.IsNaN(v) || v < p.Min || v > p.Max:
+	case math.IsNaN(v) || v < p.Min && float32(v) < float32(p.Min) || v > p.Max && float32(v) > float32(p.Max):
 		return fmt.Errorf("%s is %s, got %g", p.Name, p.Range(), v)
 	case p.Whole && v != math.Trunc(v):
 		return fmt.Errorf("%s is a whole number (%s), got %g", p.Name, p.Range(), v)

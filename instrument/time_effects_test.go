@@ -439,6 +439,12 @@ func TestQuantizerTunings(t *testing.T) {
 	if got := hear(); math.Abs(got-400) > 0.01 {
 		t.Errorf("410 cents become %.3f in equal temperament", got)
 	}
+	// A patch that comes with its word needs no hand to say it.
+	r.patch.Modules[0].Text = map[string]string{"tuning": "just"}
+	r.adopt()
+	if got := hear(); math.Abs(got-386.3137) > 0.01 {
+		t.Errorf("410 cents become %.3f in a patch that names just intonation", got)
+	}
 	for _, c := range []struct {
 		word  string
 		cents float64

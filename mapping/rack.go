@@ -294,6 +294,7 @@ func (r *Rack) Set(a Address, value float64, word string, source string, frame i
 		if err := m.Param.Check(value); err != nil {
 			return fmt.Errorf("%s: %w: %w", a, err, ErrRange)
 		}
+		value = m.Param.Clamp(value) // the end itself, where a float32 is a hair beyond it
 		if r.cfg.ListenOnly && isMode(m.module, m.Param.Name) && value != float64(ListenOnly) {
 			return fmt.Errorf("%s: %w", a, errListenOnly)
 		}
