@@ -49,6 +49,8 @@ file, to the bit.`,
 			switch {
 			case o.out == "":
 				return usageError{errors.New("-o names the WAV file to write; it is missing")}
+			case o.picture != "" && !strings.EqualFold(filepath.Ext(o.picture), ".png"):
+				return usageError{fmt.Errorf("--picture draws PNG files; name one that ends in .png, not %q", o.picture)}
 			case o.rate < 8000 || o.rate > 192000:
 				return usageError{fmt.Errorf("--rate is 8000 … 192000 Hz, got %d", o.rate)}
 			case cmd.Flags().Changed("seconds") && !(o.seconds > 0 && o.seconds <= scenes.MaxLength.Seconds()):
