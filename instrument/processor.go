@@ -117,7 +117,7 @@ const (
 	EventInput                    // input jack Index reads Value while nothing is plugged in
 	EventLevel                    // output jack Index of a cluster module goes to Value on Channel
 	EventPulse                    // output jack Index of a cluster module gives a trigger on Channel
-	EventPanic                    // every module is reset, all gates are low
+	EventPanic                    // within a block every module is reset and all gates are low
 	EventFadeIn                   // the master fade rises to 1
 	EventFadeOut                  // the master fade falls to 0
 

@@ -70,7 +70,7 @@ func (s *oscSurface) nodes(rack *mapping.Rack) []osc.Node {
 		patched[mapping.AddressOf(c.To.Module, c.To.Jack)] = true
 	}
 	nodes := []osc.Node{{
-		Address: "/panic", Access: osc.Write, Doc: "silences everything at once",
+		Address: "/panic", Access: osc.Write, Doc: "lets every gate fall and empties every tail, within a block",
 		Set: func(_ []osc.Arg, c osc.Cause) error {
 			return s.turn(turn{action: "panic", source: c.From.String(), at: c.At})
 		},

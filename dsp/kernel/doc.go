@@ -29,18 +29,18 @@
 //
 // 200 voices for 10 s beside scsynth 3.13 without real time, which plays the
 // same notes (two Saws, RLPF, EnvGen, Pan2) in turns in the same run, in
-// processor time; on a virtual machine with two busy cores of a Zen 4 at
+// processor time; on a virtual machine with two cores of a Zen 4 at
 // 3.7 GHz, medians of five turns, by
 //
 //	K8S_SYNTH_BENCH=1 go test -count=1 -run TestBenchVoices -v ./dsp/kernel
 //
 //	                       ns/voice-sample     to scsynth  voices a core   operations  of the peak
-//	scsynth                          9.670          1.0 x           2154
-//	AVX-512                          0.602         16.1 x          34612         26.9        39 %
-//	AVX-512, all moving              1.044          9.3 x          19963         40.3        34 %
-//	AVX2                             0.672         14.4 x          31024         26.9        35 %
-//	AVX2, all moving                 1.127          8.6 x          18485         40.3        32 %
-//	Go                               7.573          1.3 x           2751         26.9         3 %
+//	scsynth                          9.360          1.0 x           2226
+//	AVX-512                          0.564         16.6 x          36959         26.9        40 %
+//	AVX-512, all moving              1.010          9.3 x          20630         40.3        34 %
+//	AVX2                             0.655         14.3 x          31811         26.9        35 %
+//	AVX2, all moving                 1.073          8.7 x          19424         40.3        32 %
+//	Go                               7.101          1.3 x           2934         26.9         3 %
 //
 // All moving means that both pitches and the cutoff of every voice change in
 // every control period. That both play the same is tested: 44 partials of a
@@ -49,7 +49,7 @@
 // The peak, 113 to 118 operations a ns here, is that of multiplications and
 // additions in equal numbers. Of the 27 operations of a voice whose settings
 // rest 16 are additions and conversions, for which the core has half of its
-// units: those alone take 0.28 ns, and the kernel 2.1 times that. Of the rest
+// units: those alone take 0.28 ns, and the kernel twice that. Of the rest
 // the inner loop is a half, and the other half finding steps, adding their
 // residuals and turning the matrix round, which is loads, shuffles and stores.
 //
