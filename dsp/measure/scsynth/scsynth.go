@@ -116,8 +116,8 @@ func (d *Definition) add(class string, rate Rate, special int16, outputs int, in
 	return out
 }
 
-// file is the definition as a file of one.
-func (d *Definition) file() []byte {
+// File is the definition as a file of one, and what /d_recv takes.
+func (d *Definition) File() []byte {
 	var b bytes.Buffer
 	put := func(v ...any) {
 		for _, x := range v {
@@ -164,7 +164,7 @@ type Score struct {
 func NewScore(definitions ...*Definition) *Score {
 	s := &Score{next: 1000}
 	for _, d := range definitions {
-		s.send(0, "/d_recv", d.file())
+		s.send(0, "/d_recv", d.File())
 	}
 	return s
 }
@@ -192,6 +192,19 @@ func (s *Score) send(seconds float64, address string, args ...any) {
 		panic(fmt.Sprintf("command %s at %v s comes after one at %v s", address, seconds, s.last))
 	}
 	s.last = seconds
+	m := Message(address, args...)
+	word := func(v any) { _ = binary.Write(&s.b, binary.BigEndian, v) }
+	whole, part := math.Modf(seconds)
+	word(int32(16 + 4 + len(m)))
+	s.b.WriteString("#bundle\x00")
+	word(uint32(whole))
+	word(uint32(part * (1 << 32)))
+	word(int32(len(m)))
+	s.b.Write(m)
+}
+
+// Message is an OSC message with strings, int32, float32 and blobs.
+func Message(address string, args ...any) []byte {
 	var m, types, data bytes.Buffer
 	pad := func(b *bytes.Buffer) {
 		for b.Len()%4 != 0 {
@@ -228,14 +241,7 @@ func (s *Score) send(seconds float64, address string, args ...any) {
 	text(&m, address)
 	text(&m, types.String())
 	m.Write(data.Bytes())
-
-	whole, part := math.Modf(seconds)
-	word(&s.b, int32(16+4+m.Len()))
-	s.b.WriteString("#bundle\x00")
-	word(&s.b, uint32(whole))
-	word(&s.b, uint32(part*(1<<32)))
-	word(&s.b, int32(m.Len()))
-	s.b.Write(m.Bytes())
+	return m.Bytes()
 }
 
 // Rendering is what came out, and what it took.
