@@ -27,6 +27,12 @@ var backendNumbers = map[string]malgo.Backend{
 	"pulse": 7, "alsa": 8, "jack": 9,
 }
 
+// Channel positions of miniaudio that say nothing but a number: MA_CHANNEL_AUX_0 to 31.
+const (
+	firstAux       = 20
+	maxAuxChannels = 32
+)
+
 // Backends lists the names that Settings.Backend accepts on this system, in the order in which they
 // are tried, with "null" last.
 func Backends() []string {
@@ -50,7 +56,7 @@ func backendNumber(name string) (malgo.Backend, error) {
 	return 0, fmt.Errorf("unknown audio backend %q: use one of %s", name, strings.Join(Backends(), ", "))
 }
 
-// DeviceInfo describes a playback device.
+// DeviceInfo describes a playback device, or one to capture from.
 type DeviceInfo struct {
 	Backend string `json:"backend"`
 	ID      string `json:"id"`
@@ -66,11 +72,22 @@ type DeviceInfo struct {
 
 // Devices lists the playback devices of every backend of this system, and for each backend that is
 // not available the reason. It may take a second: it asks every audio server and driver.
-func Devices() (devices []DeviceInfo, unavailable map[string]error) {
+func Devices() (devices []DeviceInfo, unavailable map[string]error) { return list(malgo.Playback) }
+
+// CaptureDevices is Devices for those to capture from (Settings.CaptureDevice).
+func CaptureDevices() (devices []DeviceInfo, unavailable map[string]error) {
+	return list(malgo.Capture)
+}
+
+func list(direction malgo.DeviceType) (devices []DeviceInfo, unavailable map[string]error) {
 	unavailable = map[string]error{}
 	for _, name := range Backends() {
 		if name == "null" {
-			devices = append(devices, DeviceInfo{Backend: "null", ID: "null", Name: "keeps time, makes no sound"})
+			text := "keeps time, makes no sound"
+			if direction == malgo.Capture {
+				text = "hears nothing"
+			}
+			devices = append(devices, DeviceInfo{Backend: "null", ID: "null", Name: text})
 			continue
 		}
 		type answer struct {
@@ -83,9 +100,9 @@ func Devices() (devices []DeviceInfo, unavailable map[string]error) {
 				return answer{}, err
 			}
 			defer closeContext(c)
-			list, err := listDevices(c, name)
+			list, err := listDevices(c, name, direction)
 			for i := range list {
-				list[i].details(c)
+				list[i].details(c, direction)
 			}
 			// ALSA also lists converters that lead to no device; a card that is busy has a colon.
 			list = slices.DeleteFunc(list, func(d DeviceInfo) bool {
@@ -174,9 +191,9 @@ func because(mark uint32) string {
 	return ""
 }
 
-// listDevices lists the playback devices of a backend by name and id; details adds what they can do.
-func listDevices(c *malgo.AllocatedContext, backend string) ([]DeviceInfo, error) {
-	found, err := c.Devices(malgo.Playback)
+// listDevices lists the devices of a backend by name and id; details adds what they can do.
+func listDevices(c *malgo.AllocatedContext, backend string, direction malgo.DeviceType) ([]DeviceInfo, error) {
+	found, err := c.Devices(direction)
 	if err != nil {
 		return nil, fmt.Errorf("%s: cannot list devices: %s", backend, trimTag(err))
 	}
@@ -188,8 +205,8 @@ func listDevices(c *malgo.AllocatedContext, backend string) ([]DeviceInfo, error
 }
 
 // details asks the device itself, which opens it for a moment on some backends.
-func (d *DeviceInfo) details(c *malgo.AllocatedContext) {
-	full, err := c.DeviceInfo(malgo.Playback, d.raw, malgo.Shared)
+func (d *DeviceInfo) details(c *malgo.AllocatedContext, direction malgo.DeviceType) {
+	full, err := c.DeviceInfo(direction, d.raw, malgo.Shared)
 	if err != nil {
 		return
 	}
@@ -249,7 +266,7 @@ func findDevice(c *malgo.AllocatedContext, backend string, s Settings) (*malgo.D
 	if backend == "alsa" && rawALSA.MatchString(s.Device) {
 		return setALSA(s.Device), DeviceInfo{Backend: backend, ID: s.Device, Name: s.Device}, nil
 	}
-	list, err := listDevices(c, backend)
+	list, err := listDevices(c, backend, malgo.Playback)
 	if err != nil {
 		return nil, DeviceInfo{}, err
 	}
@@ -257,7 +274,7 @@ func findDevice(c *malgo.AllocatedContext, backend string, s Settings) (*malgo.D
 	if s.Device == "" {
 		for i := range list {
 			if list[i].Default {
-				list[i].details(c)
+				list[i].details(c, malgo.Playback)
 				return nil, list[i], nil
 			}
 		}
@@ -283,13 +300,46 @@ func findDevice(c *malgo.AllocatedContext, backend string, s Settings) (*malgo.D
 	if hit == nil {
 		return nil, DeviceInfo{}, fmt.Errorf("%s: no playback device has the id or a name like %q", backend, s.Device)
 	}
-	hit.details(c)
-	if m := sharedALSA.FindStringSubmatch(hit.ID); backend == "alsa" && m != nil && (s.Channels > 2 || s.CV|s.Gate != 0) {
+	hit.details(c, malgo.Playback)
+	if m := sharedALSA.FindStringSubmatch(hit.ID); backend == "alsa" && m != nil && (s.Channels > 2 || s.exacting()) {
 		// Past the mixer of two channels: the raw device is bit exact and has all of its outputs.
 		hit.ID = "hw:" + m[1] + "," + m[2]
 		return setALSA(hit.ID), *hit, nil
 	}
 	return &hit.raw, *hit, nil
+}
+
+// findCapture resolves what is captured from: Settings.CaptureDevice, or what belongs to Settings.Device.
+func findCapture(c *malgo.AllocatedContext, backend string, s Settings) (*malgo.DeviceID, DeviceInfo, error) {
+	want := s.CaptureDevice
+	if want == "" && s.Device == "" {
+		return nil, DeviceInfo{Backend: backend, ID: "default", Name: "default"}, nil
+	}
+	found, err := listDevices(c, backend, malgo.Capture)
+	if err != nil {
+		return nil, DeviceInfo{}, err
+	}
+	wanted := []string{want}
+	if want == "" {
+		// The inputs of a card have the name of its outputs, with the direction exchanged; a sink that
+		// has no inputs is heard through its monitor.
+		wanted = []string{s.Device, strings.Replace(s.Device, "_output.", "_input.", 1), s.Device + ".monitor"}
+	}
+	for _, same := range []func(d DeviceInfo, w string) bool{
+		func(d DeviceInfo, w string) bool { return d.ID == w },
+		func(d DeviceInfo, w string) bool {
+			return strings.Contains(strings.ToLower(d.Name), strings.ToLower(w))
+		},
+	} {
+		for _, w := range wanted {
+			for _, d := range found {
+				if w != "" && same(d, w) {
+					return &d.raw, d, nil
+				}
+			}
+		}
+	}
+	return nil, DeviceInfo{}, fmt.Errorf("%s: no capture device has the id or a name like %q", backend, wanted[0])
 }
 
 // stream is one opening of one device, with the ring that it drains. A device that is lost may hang
@@ -298,11 +348,24 @@ type stream struct {
 	ring    *ring
 	info    DeviceInfo
 	null    *nullDevice // set for the null device
+	own     ownDevice   // set for a device that this package drives by itself
 	context *malgo.AllocatedContext
-	device  *malgo.Device
-	id, chm unsafe.Pointer // C memory that miniaudio was given
+	devices []*malgo.Device  // playback, and capture where there is one
+	memory  []unsafe.Pointer // C memory that miniaudio was given
 	period  int
 	periods int
+
+	// capture is what comes in, nil without. together tells that one callback does both directions, so
+	// that their frames have the same numbers.
+	capture  *capture
+	together bool
+	// external is how many frames lie between the ring's reader and the capture's writer, out through
+	// the device and in again; inside are those between a rendered block and the former, and the latter
+	// and the block that is captured, 0 while unknown.
+	external atomic.Int64
+	inside   atomic.Int64
+	format   string   // of the samples that the device takes
+	warnings []string // for who opened it
 
 	// base is the engine frame of the first frame that went into the ring; -1 before that.
 	base atomic.Int64
@@ -310,19 +373,64 @@ type stream struct {
 	// the working depth of the ring in frames once it is set.
 	begun, moved time.Time
 	seen         uint64
+	heard        uint64    // callbacks of capture
+	listened     time.Time // when they last moved
 	depth        int
+
+	// driving is held while the device is started or closed: a start that hangs is given up waiting for,
+	// and what it works with must outlive it.
+	driving sync.Mutex
+	closed  bool // guarded by driving
+}
+
+// ownDevice is a device that this package drives without miniaudio.
+type ownDevice interface {
+	start() error
+	close()
+	// latency is how many frames lie between the callback and the device's output, and between its
+	// input and the callback.
+	latency() (out, in int)
+	// xruns counts the times that the device itself had a gap.
+	xruns() uint64
 }
 
 // newRingFor makes the ring of a stream. It is larger than the latency that is wanted, because a
 // device fills its whole buffer when it starts, and because some ask for more than they were told to.
 func newRingFor(s Settings) (*ring, error) {
 	capacity := s.Depth*BlockFrames + max(s.Period*s.Periods, 8192)
-	r, err := newRing(s.Channels, capacity, s.CV|s.Gate, max(s.Rate*3/1000, 1), float64(s.Rate))
+	r, err := newRing(s.Channels, capacity, s.hold, max(s.Rate*3/1000, 1), float64(s.Rate))
 	if err != nil {
 		return nil, err
 	}
+	r.setGates(s.gates)
 	r.setLimit(s.Depth*BlockFrames + s.Period*s.Periods)
 	return r, nil
+}
+
+// ErrInexact is what an error wraps when a device was not opened because words of 24 bits would not
+// arrive as they are.
+var ErrInexact = errors.New("words do not arrive as they are")
+
+// inexact says why a backend cannot carry the exact channels, and what can.
+func inexact(backend, why string) error {
+	return fmt.Errorf("%s: %s: %w, which a gate expander needs: use the raw ALSA device (--backend alsa --device hw:N,0)", backend, why, ErrInexact)
+}
+
+// newStream makes a stream without a device.
+func newStream(backend string, s Settings) (*stream, error) {
+	r, err := newRingFor(s)
+	if err != nil {
+		return nil, err
+	}
+	st := &stream{ring: r, period: s.Period, periods: s.Periods, info: DeviceInfo{Backend: backend}}
+	st.base.Store(-1)
+	if s.Capture > 0 && backend != "null" {
+		if st.capture, err = newCapture(s.Capture, s.Rate); err != nil {
+			r.free()
+			return nil, err
+		}
+	}
+	return st, nil
 }
 
 // openStream opens, but does not start, the device of one backend.
@@ -330,48 +438,111 @@ func openStream(backend string, s Settings) (*stream, error) {
 	if backend == "pulse" && s.anyPeriod {
 		s.Period = pulsePeriod
 	}
-	r, err := newRingFor(s)
-	if err != nil {
-		return nil, err
-	}
-	st := &stream{ring: r, period: s.Period, periods: s.Periods}
-	if backend != "jack" && backend != "null" {
-		// A JACK client has one period, whatever the server buffers.
-		r.setLatePeriods(s.Periods)
-	}
-	st.base.Store(-1)
-	if backend == "null" {
-		st.info = DeviceInfo{Backend: "null", ID: "null", Name: "null"}
-		st.periods = 1
-		r.setLimit(workingDepth(s, s.Period))
-		return st, nil
-	}
 	if backend == "alsa" {
 		// Much cheaper than asking ALSA, which reads its configuration files at each attempt, four
 		// times a second while an interface is away.
-		if err := cardPresent("/proc/asound", s.Device); err != nil {
-			r.free()
-			return nil, err
+		for _, id := range []string{s.Device, s.CaptureDevice} {
+			if err := cardPresent("/proc/asound", id); err != nil {
+				return nil, err
+			}
 		}
+	}
+	st, err := newStream(backend, s)
+	if err != nil {
+		return nil, err
+	}
+	if backend == "null" {
+		st.info.ID, st.info.Name = "null", "null"
+		st.periods = 1
+		st.ring.setLimit(workingDepth(s, s.Period))
+		return st, nil
+	}
+	open := openMiniaudio
+	if own := ownBackend(backend, s); own != nil {
+		open = own
+	}
+	if err := open(st, backend, s); err != nil {
+		st.free()
+		return nil, err
+	}
+	return st, nil
+}
+
+// openMiniaudio opens the device of a backend through miniaudio, and one for capture beside it.
+func openMiniaudio(st *stream, backend string, s Settings) error {
+	if s.exact != 0 && backend != "pulse" {
+		return inexact(backend, "samples are converted on the way to the default device")
+	}
+	if backend != "jack" {
+		// A JACK client has one period, whatever the server buffers.
+		st.ring.setLatePeriods(s.Periods)
 	}
 	c, err := openContext(backend)
 	if err != nil {
-		r.free()
-		return nil, err
+		return err
 	}
-	fail := func(err error) (*stream, error) {
-		closeContext(c)
-		C.free(st.id)
-		C.free(st.chm)
-		r.free()
-		return nil, err
-	}
+	st.context = c
 	id, info, err := findDevice(c, backend, s)
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	st.context, st.info = c, info
-	config := malgo.DefaultDeviceConfig(malgo.Playback)
+	st.info = info
+	st.format = "float"
+	config := miniaudioConfig(malgo.Playback, s)
+	order, integers := 0, s.exact != 0
+	if s.exacting() {
+		if backend == "pulse" && id == nil && info.ID != "default" {
+			// By its name, so that the server does not move the stream to a sink that was never asked.
+			id = &info.raw
+		}
+		f := serverFacts(backend, pulseID(info), false, s.Channels, s.Rate)
+		order = f.order
+		// miniaudio scales floats for integers by one step less than full scale; the ring does not.
+		integers = integers || f.words
+		switch {
+		case s.exact != 0 && !f.known:
+			return inexact(backend, "the server does not tell what it does to samples")
+		case s.exact != 0 && len(f.changes) > 0:
+			return inexact(backend, fmt.Sprintf("the server %s of %q", strings.Join(f.changes, ", "), info.ID))
+		case s.exact != 0 && !f.words:
+			return inexact(backend, fmt.Sprintf("%q takes neither s32 nor s24", info.ID))
+		case len(f.changes) > 0:
+			st.warnings = append(st.warnings, fmt.Sprintf("the server does not pass control voltages on as they are: it %s: use ALSA's raw device (--backend alsa --device hw:N,0) or JACK, or give the sink the channels that are played", strings.Join(f.changes, ", ")))
+		case backend == "pulse" && !f.known:
+			st.warnings = append(st.warnings, "PulseAudio reorders channels by position: for CV use ALSA's raw device (--backend alsa --device hw:N,0) or JACK, or give the sink miniaudio's channel order")
+		}
+	}
+	if integers {
+		st.ring.integers(s.exact)
+		config.Playback.Format, st.format = malgo.FormatS32, "s32"
+	}
+	if err := st.initMiniaudio(&config, &config.Playback, id, s.Channels, order, installCallback(&config, st.ring)); err != nil {
+		return err
+	}
+	st.external.Store(int64(s.Period * s.Periods))
+	if st.capture == nil {
+		return nil
+	}
+	// A device of its own: miniaudio's duplex mode has a buffer between the two whose fill nobody
+	// can know.
+	id, info, err = findCapture(c, backend, s)
+	if err != nil {
+		return err
+	}
+	f := serverFacts(backend, pulseID(info), true, s.Capture, s.Rate)
+	if len(f.changes) > 0 {
+		st.warnings = append(st.warnings, fmt.Sprintf("the server does not pass what it captures on as it is: it %s", strings.Join(f.changes, ", ")))
+	}
+	config = miniaudioConfig(malgo.Capture, s)
+	if err := st.initMiniaudio(&config, &config.Capture, id, s.Capture, f.order, installCapture(&config, st.capture)); err != nil {
+		return fmt.Errorf("%w (to capture from %q)", err, info.Name)
+	}
+	st.external.Add(int64(s.Period))
+	return nil
+}
+
+func miniaudioConfig(direction malgo.DeviceType, s Settings) malgo.DeviceConfig {
+	config := malgo.DefaultDeviceConfig(direction)
 	config.SampleRate = uint32(s.Rate)
 	config.PeriodSizeInFrames = uint32(s.Period)
 	config.Periods = uint32(s.Periods)
@@ -380,53 +551,140 @@ func openStream(backend string, s Settings) (*stream, error) {
 	config.NoClip = 1               // the ring's producer clips
 	config.Alsa.NoAutoResample = 1
 	config.Alsa.NoAutoChannels = 1
-	config.Playback.Format = malgo.FormatF32
-	config.Playback.Channels = uint32(s.Channels)
+	return config
+}
+
+// pulseID is the id of a device, "" for the default one.
+func pulseID(info DeviceInfo) string {
+	if info.ID == "default" {
+		return ""
+	}
+	return info.ID
+}
+
+// facts are what a sound server tells of a device.
+type facts struct {
+	known   bool
+	changes []string // what it does to samples that it should not
+	words   bool     // integers of 24 bits pass as they are
+	order   int      // of channels, PulseAudio's number; 0 is miniaudio's
+}
+
+// configuring keeps the time between wantPulseOrder and its use to one device.
+var configuring sync.Mutex
+
+// initMiniaudio opens one direction of st. sub is the one of config.
+func (st *stream) initMiniaudio(config *malgo.DeviceConfig, sub *malgo.SubConfig, id *malgo.DeviceID, channels, order int, callbacks malgo.DeviceCallbacks) error {
+	if sub.Format == malgo.FormatUnknown {
+		sub.Format = malgo.FormatF32
+	}
+	sub.Channels = uint32(channels)
 	// Channel positions (left, centre, …) mean nothing to CV, and miniaudio's defaults reorder or mix
 	// channels to honour them. A map of zeros says "no positions"; it must outlive this call, in C.
-	st.chm = C.calloc(256, 1)
-	config.Playback.ChannelMap = st.chm
+	chm := C.calloc(256, 1)
+	st.memory = append(st.memory, chm)
+	if st.info.Backend == "jack" && channels <= maxAuxChannels {
+		// A JACK server has as many ports as it has, and channels without a position are mixed to
+		// nothing where their number is another. Numbered ones go to the port of their number.
+		for i, m := 0, unsafe.Slice((*byte)(chm), channels); i < channels; i++ {
+			m[i] = byte(firstAux + i)
+		}
+	}
+	sub.ChannelMap = chm
 	if id != nil {
 		// Not malgo's DeviceID.Pointer, which leaks a copy at each call.
-		st.id = C.CBytes(id[:])
-		config.Playback.DeviceID = st.id
+		sub.DeviceID = C.CBytes(id[:])
+		st.memory = append(st.memory, sub.DeviceID)
 	}
 	mark := messageCount()
-	dev, err := malgo.InitDevice(c.Context, config, installCallback(&config, r))
-	if err != nil {
-		return fail(fmt.Errorf("%s: cannot open %q: %s%s", backend, info.Name, trimTag(err), because(mark)))
+	if order != 0 {
+		configuring.Lock()
+		defer configuring.Unlock()
+		wantPulseOrder(config, order)
 	}
-	st.device = dev
-	return st, nil
+	dev, err := malgo.InitDevice(st.context.Context, *config, callbacks)
+	if err != nil {
+		return fmt.Errorf("%s: cannot open %q: %s%s", st.info.Backend, st.info.Name, trimTag(err), because(mark))
+	}
+	st.devices = append(st.devices, dev)
+	return nil
 }
 
 // start begins the callbacks. The ring should be full by then. since is for the null device (startNull).
 func (st *stream) start(rate float64, since uint64) error {
-	if st.device == nil {
+	st.driving.Lock()
+	defer st.driving.Unlock()
+	if st.closed {
+		return ErrClosed
+	}
+	if st.own != nil {
+		err := st.own.start()
+		if err == nil {
+			st.measure()
+		}
+		return err
+	}
+	if st.devices == nil {
 		n, err := startNull(st.ring, st.period, rate, since)
 		st.null = n
 		return err
 	}
 	mark := messageCount()
-	if err := st.device.Start(); err != nil {
-		return fmt.Errorf("%s: cannot start %q: %s%s", st.info.Backend, st.info.Name, trimTag(err), because(mark))
+	for _, dev := range st.devices {
+		if err := dev.Start(); err != nil {
+			return fmt.Errorf("%s: cannot start %q: %s%s", st.info.Backend, st.info.Name, trimTag(err), because(mark))
+		}
 	}
 	return checkCallback()
 }
 
-// close ends the stream and frees its ring; it may hang in an audio library.
+// measure asks a device for its latency, which some know only when they run.
+func (st *stream) measure() {
+	if st.own != nil {
+		out, in := st.own.latency()
+		st.external.Store(int64(out + in))
+	}
+}
+
+// roundTrip is the nominal number of frames from a rendered block to its echo, 0 while unknown.
+func (st *stream) roundTrip() int {
+	inside := st.inside.Load()
+	if inside == 0 {
+		return 0
+	}
+	return int(inside + st.external.Load())
+}
+
+// close ends the stream and frees its rings; it may hang in an audio library.
 func (st *stream) close() {
-	if st.device != nil {
+	st.driving.Lock()
+	defer st.driving.Unlock()
+	st.closed = true
+	for _, dev := range st.devices {
 		// Stop first: it wakes the device's thread from its wait for a device that is gone, which
 		// Uninit alone does not do, and would then wait for that thread for ever.
-		_ = st.device.Stop()
-		st.device.Uninit()
-		closeContext(st.context)
-		C.free(st.id)
-		C.free(st.chm)
+		_ = dev.Stop()
 	}
 	if st.null != nil {
 		st.null.stop()
 	}
+	st.free()
+}
+
+// free gives back what a stream has that is not running.
+func (st *stream) free() {
+	if st.own != nil {
+		st.own.close()
+	}
+	for _, dev := range st.devices {
+		dev.Uninit()
+	}
+	if st.context != nil {
+		closeContext(st.context)
+	}
+	for _, p := range st.memory {
+		C.free(p)
+	}
 	st.ring.free()
+	st.capture.free()
 }

@@ -31,6 +31,21 @@ func installCallback(config *malgo.DeviceConfig, r *ring) malgo.DeviceCallbacks 
 	return malgo.DeviceCallbacks{}
 }
 
+// installCapture makes the device fill c.
+func installCapture(config *malgo.DeviceConfig, c *capture) malgo.DeviceCallbacks {
+	config.DataCallback = (*[0]byte)(C.ks_capture_callback)
+	config.StopCallback = (*[0]byte)(C.ks_stop_callback)
+	config.PUserData = (*byte)(unsafe.Pointer(c.c))
+	return malgo.DeviceCallbacks{}
+}
+
+// wantPulseOrder has PulseAudio be asked for channels in one of its standard orders (ks_pulse_facts),
+// which malgo has no setting for. The configuration must be used right after, with a lock held.
+func wantPulseOrder(config *malgo.DeviceConfig, order int) {
+	config.Pulse.StreamNamePlayback, config.Pulse.StreamNameCapture = C.KS_STREAM_NAME, C.KS_STREAM_NAME
+	C.ks_want_pulse_order(C.int(order))
+}
+
 // checkCallback reports whether the callback found miniaudio's structure as it expects it.
 func checkCallback() error {
 	if C.ks_bad_layout() != 0 {

@@ -21,7 +21,23 @@ func installCallback(config *malgo.DeviceConfig, r *ring) malgo.DeviceCallbacks 
 			if len(out) == 0 || frames == 0 {
 				return
 			}
+			if r.words != nil {
+				r.drainInts(unsafe.Slice((*int32)(unsafe.Pointer(&out[0])), int(frames)*r.channels))
+				return
+			}
 			r.drain(unsafe.Slice((*float32)(unsafe.Pointer(&out[0])), int(frames)*r.channels))
+		},
+	}
+}
+
+// installCapture makes the device fill c.
+func installCapture(config *malgo.DeviceConfig, c *capture) malgo.DeviceCallbacks {
+	return malgo.DeviceCallbacks{
+		Data: func(_, in []byte, frames uint32) {
+			if len(in) == 0 || frames == 0 {
+				return
+			}
+			c.push(unsafe.Slice((*float32)(unsafe.Pointer(&in[0])), int(frames)*c.channels))
 		},
 	}
 }
@@ -33,3 +49,5 @@ func quietLibraries() {}
 func messageCount() uint32 { return 0 }
 
 func lastMessage(uint32) string { return "" }
+
+func wantPulseOrder(*malgo.DeviceConfig, int) {}

@@ -22,8 +22,10 @@ const (
 	openLimit   = 4 * time.Second        // a library that takes longer to open a device hangs
 	closeLimit  = 2 * time.Second        // the same for closing
 	fadeTime    = 50 * time.Millisecond  // of Close
-	sweepEvery  = time.Second            // new threads are made real-time
-	maxHanging  = 8                      // openings or closings that hang before no more are tried
+	// emergencyLimit is how long Emergency may take.
+	emergencyLimit = 95 * time.Millisecond
+	sweepEvery     = time.Second // new threads are made real-time
+	maxHanging     = 8           // openings or closings that hang before no more are tried
 )
 
 // priorityRemedy is what a player can do where real-time priority was refused.
@@ -50,13 +52,26 @@ type Device struct {
 	clipped atomic.Uint64
 	invalid atomic.Uint64
 
+	// Of capture, over reopenings.
+	gaps, gapFrames, realigned atomic.Uint64
+	spare                      atomic.Int64 // frames captured and not yet taken, at the last block
+
+	// Emergency's question and the render goroutine's answers.
+	emergency, landBegan, atRest atomic.Bool
+
 	// Render goroutine only.
-	out         [][]float32
+	conv        Converter
+	out         [][]float32 // volts of the renderer
+	in          [][]float32 // volts for it; nil without capture
+	samples     [][]float32 // full scale, one slice a playback channel; nil for one of words
+	words       [][]int32   // the reverse
+	heard       [][]float32 // full scale, one slice a capture channel
+	align       aligner
 	inter       []float32 // unclipped, interleaved
-	scale       []float32 // 1 / volts at full scale
 	blockTime   float64   // ns
 	blocks      uint64
-	fadeLeft    int
+	landing     bool
+	landLeft    int // frames that a converter has left to land in
 	silenceLeft int
 	ended       chan struct{}
 
@@ -66,8 +81,8 @@ type Device struct {
 	lost    bool // playing into the null device because there is no other
 	reopens int
 	past    struct {
-		callbacks, late, underruns, underrunFrames uint64
-		lags                                       [lagBuckets]uint64
+		callbacks, late, underruns, underrunFrames, captureLost, xruns uint64
+		lags                                                           [lagBuckets]uint64
 	}
 	thread   int           // of the render goroutine, for the kernel's figures
 	warm     threadFigures // of that thread when the device had started
@@ -99,6 +114,9 @@ func Open(ctx context.Context, settings Settings, renderer Renderer) (*Device, e
 	}
 	d := newDevice(s, renderer)
 	st, err := d.open(s)
+	if errors.Is(err, ErrInexact) {
+		return nil, err
+	}
 	if err != nil {
 		d.lost = true
 		d.log.Warn("no audio device: playing silently until one is there", "reason", err)
@@ -117,20 +135,35 @@ func Open(ctx context.Context, settings Settings, renderer Renderer) (*Device, e
 
 func newDevice(s Settings, renderer Renderer) *Device {
 	d := &Device{settings: s, renderer: renderer, log: s.Logger, ended: make(chan struct{})}
-	d.out = make([][]float32, s.Channels)
-	d.scale = make([]float32, s.Channels)
-	back := make([]float32, s.Channels*BlockFrames)
-	for c := range d.out {
-		d.out[c] = back[c*BlockFrames : (c+1)*BlockFrames : (c+1)*BlockFrames]
-		d.scale[c] = float32(1 / s.FullScale)
-		if (s.CV | s.Gate).Has(c) {
-			d.scale[c] = float32(1 / s.CVFullScale)
+	if d.conv = s.Converter; d.conv == nil {
+		d.conv = newPlain(s)
+	}
+	outputs, inputs, playback, capture := d.conv.Shape()
+	d.out, d.samples, d.words = blocks[float32](outputs), blocks[float32](playback), blocks[int32](playback)
+	for c := range d.samples {
+		if s.exact.Has(c) {
+			d.samples[c] = nil
+		} else {
+			d.words[c] = nil
 		}
 	}
-	d.inter = make([]float32, s.Channels*BlockFrames)
+	if capture > 0 {
+		d.in, d.heard = blocks[float32](inputs), blocks[float32](capture)
+		d.align.last = make([]float32, capture)
+	}
+	d.inter = make([]float32, playback*BlockFrames)
 	d.blockTime = BlockFrames / float64(s.Rate) * 1e9
 	d.ringMin = -1
 	return d
+}
+
+// blocks makes n slices of one block, beside each other in memory.
+func blocks[T any](n int) [][]T {
+	b, back := make([][]T, n), make([]T, n*BlockFrames)
+	for c := range b {
+		b[c] = back[c*BlockFrames : (c+1)*BlockFrames : (c+1)*BlockFrames]
+	}
+	return b
 }
 
 // open tries the backends that s allows and returns the first stream that opens.
@@ -140,7 +173,7 @@ func (d *Device) open(s Settings) (*stream, error) {
 		names = Backends()
 		names = names[:len(names)-1] // the null device is not a find
 	}
-	var reasons []string
+	var reasons []error
 	for _, name := range names {
 		if d.hanging.Load() >= maxHanging {
 			return nil, fmt.Errorf("%w: %d attempts still hang; restart the audio server and this program", errNoAnswer, maxHanging)
@@ -157,16 +190,39 @@ func (d *Device) open(s Settings) (*stream, error) {
 		if err == nil {
 			return st, nil
 		}
-		reasons = append(reasons, err.Error())
+		reasons = append(reasons, err)
 	}
-	return nil, errors.New(strings.Join(reasons, "; "))
+	return nil, joined(reasons)
+}
+
+// joined is errors.Join on one line.
+type joined []error
+
+func (j joined) Error() string {
+	var texts []string
+	for _, err := range j {
+		texts = append(texts, err.Error())
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Is reports true when all reasons are target: one device that is merely away may come back.
+func (j joined) Is(target error) bool {
+	for _, err := range j {
+		if !errors.Is(err, target) {
+			return false
+		}
+	}
+	return len(j) > 0
 }
 
 // describe logs what was opened, and what about it is not as asked.
 func (d *Device) describe(st *stream) {
 	d.log.Info("audio device", "backend", st.info.Backend, "device", st.info.Name, "rate", d.settings.Rate,
-		"channels", d.settings.Channels, "period", st.period, "ring", d.settings.Depth*BlockFrames)
-	if n := st.info.Channels; n != 0 && n != d.settings.Channels && d.settings.Channels > 2 {
+		"channels", d.settings.Channels, "capture", d.settings.Capture, "period", st.period, "ring", d.settings.Depth*BlockFrames)
+	if n := st.info.Channels; st.own != nil && n < d.settings.Channels {
+		d.log.Warn("the audio device has fewer outputs: the last channels lead nowhere", "device", st.info.Name, "has", n, "asked", d.settings.Channels)
+	} else if st.own == nil && n != 0 && n != d.settings.Channels && d.settings.Channels > 2 {
 		d.log.Warn("the audio device has another number of channels: they may be mixed or reordered",
 			"device", st.info.Name, "has", n, "asked", d.settings.Channels)
 	}
@@ -174,8 +230,8 @@ func (d *Device) describe(st *stream) {
 		d.log.Warn("the audio device has another sample rate: it is resampled, which control voltages do not survive exactly",
 			"device", st.info.Name, "has", r, "asked", d.settings.Rate)
 	}
-	if st.info.Backend == "pulse" && d.settings.CV|d.settings.Gate != 0 {
-		d.log.Warn("PulseAudio reorders channels by position: for CV use ALSA's raw device (--device hw:N,0) or JACK, or give the sink miniaudio's channel order")
+	for _, w := range st.warnings {
+		d.log.Warn(w, "device", st.info.Name)
 	}
 }
 
@@ -228,7 +284,7 @@ func (d *Device) startStream(st *stream, since uint64) error {
 		time.Sleep(time.Millisecond)
 	}
 	st.begun = time.Now()
-	st.moved = st.begun
+	st.moved, st.listened = st.begun, st.begun
 	_, err := bounded(openLimit, func() (struct{}, error) {
 		return struct{}{}, st.start(float64(d.settings.Rate), since)
 	}, nil)
@@ -259,6 +315,12 @@ func (d *Device) replace(st *stream) {
 		}
 		d.past.underruns += old.ring.underruns()
 		d.past.underrunFrames += old.ring.underrunFrames()
+		if old.capture != nil {
+			d.past.captureLost += old.capture.lost()
+		}
+		if old.own != nil {
+			d.past.xruns += old.own.xruns()
+		}
 	}
 	old.ring.wakeProducer()
 	// The render goroutine leaves the old ring within a block; a Render that takes longer than
@@ -326,6 +388,11 @@ func (d *Device) watch(ctx context.Context) {
 		if n := st.ring.callbacks(); n != st.seen {
 			st.seen, st.moved = n, now
 		}
+		if st.capture == nil || st.together {
+			st.listened = st.moved
+		} else if n := st.capture.callbacks(); n != st.heard {
+			st.heard, st.listened = n, now
+		}
 		d.tuneRing(st, now, &second)
 		if d.settings.Priority > 0 && now.Sub(swept) > sweepEvery {
 			swept = now
@@ -339,7 +406,8 @@ func (d *Device) watch(ctx context.Context) {
 			failed = r
 			d.log.Error("the recording ends here: the rest is not written", "reason", r.failed())
 		}
-		gone := now.Sub(st.moved) > lostAfter || st.ring.stopped() && now.Sub(st.begun) > lostAfter
+		gone := now.Sub(st.moved) > lostAfter || now.Sub(st.listened) > lostAfter ||
+			(st.ring.stopped() || st.capture != nil && st.capture.stopped()) && now.Sub(st.begun) > lostAfter
 		if !d.lost && d.settings.Backend != "null" && gone {
 			lostAt, tried = now, now
 			d.log.Warn("audio device lost: the music goes on without it until it is back", "device", st.info.Name, "backend", st.info.Backend)
@@ -412,6 +480,7 @@ func (d *Device) tuneRing(st *stream, now time.Time, second *time.Time) {
 		st.depth = workingDepth(d.settings, st.period)
 		st.ring.setLimit(st.depth)
 		st.ring.forgetStart()
+		st.measure()
 		*second = now
 		return
 	}
@@ -459,7 +528,7 @@ func (d *Device) run(ready chan<- struct{}) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			// The speakers and the case first, then the trace.
-			d.landing()
+			d.crash()
 			panic(cause)
 		}
 	}()
@@ -472,8 +541,8 @@ func (d *Device) run(ready chan<- struct{}) {
 		if !st.ring.wait(BlockFrames, 100*time.Millisecond) {
 			continue
 		}
-		if d.closing.Load() {
-			if !d.fadeStep(st) {
+		if d.closing.Load() || d.emergency.Load() {
+			if !d.landStep(st) && d.closing.Load() {
 				return
 			}
 			continue
@@ -487,13 +556,49 @@ func (d *Device) run(ready chan<- struct{}) {
 // Audio thread.
 func (d *Device) step(st *stream) {
 	if st.base.Load() < 0 {
-		st.base.Store(int64(d.frames.Load()))
+		d.arrive(st)
 	}
 	began := time.Now()
-	d.renderer.Render(d.out, nil)
+	d.renderer.Render(d.out, d.listen(st))
 	d.account(float64(time.Since(began)))
 	d.interleave()
 	d.emit(st)
+}
+
+// arrive is before the first block into a stream.
+//
+// Audio thread.
+func (d *Device) arrive(st *stream) {
+	st.base.Store(int64(d.frames.Load()))
+	d.align.reset()
+	if (st.info.Backend != "null" || d.settings.Backend == "null") && !d.landing {
+		d.conv.Begin()
+	}
+}
+
+// listen returns what was captured for the next block, in volts; nil without capture. What is missing
+// holds its last value.
+//
+// Audio thread.
+func (d *Device) listen(st *stream) [][]float32 {
+	if d.in == nil {
+		return nil
+	}
+	if st.capture == nil {
+		d.align.fill(d.heard, 0, BlockFrames)
+	} else {
+		t := d.align.take(st, d.heard)
+		if t.gap > 0 {
+			d.gaps.Add(1)
+			d.gapFrames.Add(uint64(t.gap))
+		}
+		if t.realigned {
+			d.realigned.Add(1)
+		}
+		d.spare.Store(st.capture.written() - d.align.at)
+	}
+	d.conv.In(d.heard, d.in)
+	return d.in
 }
 
 // account keeps the load: time rendered against time played.
@@ -516,20 +621,37 @@ func (d *Device) account(ns float64) {
 	}
 }
 
-// interleave turns volts into full scale. Values that are no numbers become 0 and are counted.
+// interleave turns the renderer's volts into full scale.
 //
 // Audio thread.
-func (d *Device) interleave() {
-	n := len(d.out)
+func (d *Device) interleave() { d.convert(d.out) }
+
+// convert has the converter turn volts into samples and words, and brings them into the device's order.
+// Values that are no numbers are counted and become 0, or on a channel that holds its last value.
+//
+// Audio thread.
+func (d *Device) convert(volts [][]float32) {
+	d.conv.Out(volts, d.samples, d.words)
+	n := len(d.samples)
 	bad := 0
-	for c, s := range d.out {
-		k := d.scale[c]
+	for c, s := range d.samples {
+		if s == nil {
+			// What a float can say of a word, which is all of it, for the recorder and the null device.
+			for i, w := range d.words[c] {
+				d.inter[i*n+c] = float32(w) / (1 << 31)
+			}
+			continue
+		}
+		last := d.inter[(BlockFrames-1)*n+c]
 		for i, v := range s {
-			v *= k
 			if v-v != 0 {
 				v = 0
+				if d.settings.hold.Has(c) {
+					v = last
+				}
 				bad++
 			}
+			last = v
 			d.inter[i*n+c] = v
 		}
 	}
@@ -540,7 +662,13 @@ func (d *Device) interleave() {
 
 // Audio thread.
 func (d *Device) emit(st *stream) {
-	if clipped := st.ring.push(d.inter); clipped > 0 {
+	var clipped int
+	if st.ring.words != nil {
+		clipped = st.ring.pushInts(d.inter, d.words)
+	} else {
+		clipped = st.ring.push(d.inter)
+	}
+	if clipped > 0 {
 		d.clipped.Add(uint64(clipped))
 	}
 	if t := d.tap.Load(); t != nil {
@@ -549,63 +677,122 @@ func (d *Device) emit(st *stream) {
 	d.frames.Add(BlockFrames)
 }
 
-// fadeStep is step while the device closes: gates fall at once, audio fades, CVs slew to 0 V, and
-// then silence until the last of it has been played. It reports whether there is more to do.
+// still makes the block that is emitted next one of the last values.
 //
 // Audio thread.
-func (d *Device) fadeStep(st *stream) bool {
-	total := int(float64(d.settings.Rate) * fadeTime.Seconds())
-	if d.silenceLeft == 0 {
-		d.fadeLeft = total
-		d.silenceLeft = int(st.ring.load64(&st.ring.c.limit)) + st.period*st.periods + 2*BlockFrames
+func (d *Device) still() {
+	n := len(d.samples)
+	last := d.inter[(BlockFrames-1)*n:]
+	for i := range BlockFrames - 1 {
+		copy(d.inter[i*n:(i+1)*n], last)
 	}
-	if d.fadeLeft > 0 {
-		d.renderer.Render(d.out, nil)
-		d.interleave()
-		n := len(d.out)
-		for i := range BlockFrames {
-			g := float32(max(d.fadeLeft-i, 0)) / float32(total)
-			for c := range n {
-				if d.settings.Gate.Has(c) {
-					d.inter[i*n+c] = 0
-				} else {
-					d.inter[i*n+c] *= g
-				}
-			}
+	for _, w := range d.words {
+		for i := range w {
+			w[i] = w[BlockFrames-1]
 		}
-		d.fadeLeft -= BlockFrames
-	} else {
-		clear(d.inter)
-		d.silenceLeft -= BlockFrames
 	}
-	d.emit(st)
-	return d.fadeLeft > 0 || d.silenceLeft > 0
 }
 
-// landing brings the outputs down after Render has panicked: from the last values that were played
-// to 0 V, without asking the renderer again.
-func (d *Device) landing() {
+// landStep is step while the sound ends: the converter lands, and then everything stays where it is
+// until the last of it has been played. It reports whether there is more to do.
+//
+// Audio thread.
+func (d *Device) landStep(st *stream) bool {
+	if st.base.Load() < 0 {
+		d.arrive(st)
+	}
+	if d.land(st, true) {
+		d.still()
+		d.silenceLeft -= BlockFrames
+		if d.silenceLeft <= 0 {
+			d.atRest.Store(true)
+		}
+	}
+	d.emit(st)
+	return d.silenceLeft > 0
+}
+
+// land makes the next block of a landing, and reports true when there is none: everything is at rest.
+// Without render, the renderer is not asked any more.
+//
+// Audio thread.
+func (d *Device) land(st *stream, render bool) (rest bool) {
+	if !d.landing {
+		d.landing = true
+		d.conv.Land()
+		// One block more, for a converter that counts in blocks.
+		d.landLeft = int(float64(d.settings.Rate)*fadeTime.Seconds()) + BlockFrames
+		d.silenceLeft = int(st.ring.load64(&st.ring.c.limit)) + st.period*st.periods + 2*BlockFrames
+		d.landBegan.Store(true)
+	}
+	if d.landLeft <= 0 || d.conv.Landed() {
+		return true
+	}
+	d.landLeft -= BlockFrames
+	if !render {
+		d.convert(nil)
+		return false
+	}
+	d.renderer.Render(d.out, d.listen(st))
+	d.convert(d.out)
+	return false
+}
+
+// crash brings the outputs down after Render has panicked, without asking the renderer again. When it
+// was the converter that panicked, the device thread does it.
+func (d *Device) crash() {
 	st := d.sink.Load()
-	n := len(d.out)
-	last := make([]float32, n)
-	copy(last, d.inter[(BlockFrames-1)*n:])
-	total := int(float64(d.settings.Rate) * fadeTime.Seconds())
-	end := total + int(st.ring.load64(&st.ring.c.limit)) + st.period*st.periods
-	for at := 0; at < end; at += BlockFrames {
-		for i := range BlockFrames {
-			g := float32(max(total-at-i, 0)) / float32(total)
-			for c := range n {
-				d.inter[i*n+c] = last[c] * g
-				if d.settings.Gate.Has(c) {
-					d.inter[i*n+c] = 0
-				}
+	defer func() {
+		if recover() != nil {
+			st.ring.ground()
+			d.waitUntil(emergencyLimit, st.ring.grounded)
+		}
+	}()
+	for {
+		if d.land(st, false) {
+			if d.silenceLeft <= 0 {
+				return
 			}
+			d.still()
+			d.silenceLeft -= BlockFrames
 		}
 		if !st.ring.wait(BlockFrames, 100*time.Millisecond) {
 			return
 		}
 		d.emit(st)
 	}
+}
+
+// Emergency brings every output down, now: gates fall, control voltages go to their safe values, audio
+// fades. It returns when that has been handed to the device, after at most 100 ms, and nothing sounds
+// any more until the Device is closed. It may be called at any time from any goroutine, also one that
+// has panicked, waits for no lock, and needs neither the renderer nor the watcher to be well. Where the
+// render goroutine does not answer, the device thread itself brings the outputs to 0 V.
+func (d *Device) Emergency() {
+	end := time.Now().Add(emergencyLimit)
+	d.emergency.Store(true)
+	// Who holds the lock may be what has failed.
+	locked := false
+	for ; !locked && time.Until(end) > emergencyLimit-5*time.Millisecond; time.Sleep(200 * time.Microsecond) {
+		locked = d.mu.TryRLock()
+	}
+	if !locked {
+		d.waitUntil(time.Until(end), d.atRest.Load)
+		return
+	}
+	defer d.mu.RUnlock()
+	st := d.sink.Load()
+	if st == nil || !d.started {
+		return
+	}
+	ahead := time.Duration(float64(st.ring.fill()) / float64(d.settings.Rate) * 1e9)
+	// A deep ring would play on for longer than there is time.
+	if ahead > emergencyLimit-fadeTime-20*time.Millisecond || !d.waitUntil(15*time.Millisecond+ahead/8, d.landBegan.Load) {
+		st.ring.ground()
+		d.waitUntil(time.Until(end), st.ring.grounded)
+		return
+	}
+	d.waitUntil(time.Until(end), d.atRest.Load)
 }
 
 // Close fades the sound out within 50 ms, lets gates fall and CVs go to 0 V, and closes the device
@@ -617,7 +804,7 @@ func (d *Device) Close() error {
 		return nil
 	}
 	d.closed = true
-	started := d.started
+	started, hangs := d.started, false
 	d.mu.Unlock()
 	d.cancel()
 	<-d.watched // at most openLimit for each backend that is tried, when all of them hang
@@ -632,12 +819,21 @@ func (d *Device) Close() error {
 			// Nothing drains the ring.
 			d.quit.Store(true)
 			d.sink.Load().ring.wakeProducer()
-			<-d.ended
+			select {
+			case <-d.ended:
+			case <-time.After(time.Second):
+				hangs = true
+			}
 		}
 	}
 	_, err := d.StopRecord()
 	if errors.Is(err, errNotRecording) {
 		err = nil
+	}
+	if hangs {
+		// Render does not return. Its ring must stay; the device thread has brought the outputs down by
+		// now, and stays too.
+		return errors.Join(errors.New("the renderer hangs: the audio device was left as it is"), err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -2,8 +2,9 @@
 // carries sound to speakers and control voltages to a Eurorack case, and the recorder beside it.
 // It stands at the end of the signal path, behind instrument.Engine, which it drives as a Renderer.
 //
-//	Renderer.Render ─▶ volts ÷ full scale ─▶ ring in C memory ─▶ C callback ─▶ audio device
-//	                                   └───▶ recorder ─▶ WAVE file
+//	Renderer.Render ─▶ volts ─▶ Converter ─▶ ring in C memory ─▶ C callback ─▶ audio device
+//	        ▲                           └───▶ recorder ─▶ WAVE file                    │
+//	        └─────── volts ◀─ Converter ◀─ capture ring in C memory ◀─ C callback ◀────┘
 //
 // # Why it is built this way
 //
@@ -27,8 +28,31 @@
 // oscillator that falls to 0 V is octaves off; audio fades out and back in within 3 ms. Both are counted.
 //
 // Channels are never mixed, reordered or resampled by this package, and the only place where volts
-// become numbers between -1 and 1 is the render goroutine: by Settings.FullScale for audio, by
-// Settings.CVFullScale for control voltages and gates.
+// become numbers between -1 and 1, and back, is the Converter in the render goroutine: a rig's, or without
+// one Settings.FullScale for audio and Settings.CVFullScale for control voltages and gates.
+//
+// # What comes in
+//
+// Capture has a ring of its own, which the C callback fills by the frame's number and never waits for.
+// For each block that it renders the goroutine takes one that was captured, a constant number of frames
+// away: where one callback does both directions (JACK, a raw ALSA card), exactly the ring's depth. After
+// an underrun as many captured frames are left out as the ring lacked, at the place where the gap comes
+// back, so that the distance between a frame and its echo (Device.RoundTrip) is one number for the life
+// of a stream. Where two callbacks run (PulseAudio, two cards), what is to spare is watched, and the
+// distance mended and counted when it strays. Missing frames hold their last value.
+//
+// # Words
+//
+// Gate expanders take words of 24 bits in the place of samples. With any (Converter.Exact) the rings
+// hold 32-bit integers, into which words go unchanged while floats are rounded and clipped; a backend that
+// would convert, mix, resample or scale them is refused, with the reason (ErrInexact).
+//
+// # Never a bang
+//
+// Whatever happens to the renderer, the device thread knows what was heard last. It holds that for a
+// quarter of a second; when nothing comes even then, gates fall and control voltages slew to 0 V in 50 ms,
+// and they come back in a fade. Close, a panic of the renderer and Emergency have the Converter land in
+// 50 ms; when it, or the render goroutine, is what failed, the device thread lands by itself.
 //
 // The music does not stop with the device. When callbacks cease for half a second the device is
 // lost; the null device takes over from the moment the sound ended, so that clocks, sequences and a
@@ -47,7 +71,9 @@
 //
 // # Systems
 //
-// Linux is what the above describes: PulseAudio (or PipeWire through it), ALSA and JACK, loaded at
-// run time. On macOS and Windows the callback is Go's and makes one C call, because their linkers
+// Linux is what the above describes: JACK and raw ALSA cards, which this package drives itself (miniaudio's
+// duplex mode adds four periods of its own, converts samples, and spins when a card is pulled out),
+// PulseAudio (or PipeWire through it) and ALSA's default device through miniaudio, all loaded at run time.
+// DEVICES.md has what was measured. On macOS and Windows the callback is Go's and makes one C call, because their linkers
 // cannot redirect the callback's installation; use a deeper ring there.
 package hardware

@@ -129,7 +129,7 @@ func TestLandingEndsAtZero(t *testing.T) {
 	}
 	d.sink.Store(st)
 	done := make(chan struct{})
-	go func() { defer close(done); d.step(st); d.landing() }()
+	go func() { defer close(done); d.step(st); d.crash() }()
 	out := make([]float32, 2*64)
 	var all []float32
 	for len(all) < 2*(64+2400) {

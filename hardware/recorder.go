@@ -36,7 +36,7 @@ type recorder struct {
 }
 
 func newRecorder(path string, rate, channels int) (*recorder, error) {
-	wav, err := CreateWAV(path, rate, channels)
+	wav, err := CreateNewWAV(path, rate, channels)
 	if err != nil {
 		return nil, err
 	}

@@ -65,6 +65,8 @@ ks_ring *ks_ring_new(uint32_t channels, uint32_t capacity, uint64_t cv_mask, uin
     r->nominal_spf = 1.0 / rate;
     r->min_fill = UINT64_MAX;
     r->first = 1;
+    r->ground_after = (uint32_t)(0.25 * rate);
+    r->ground_frames = (uint32_t)(0.05 * rate) + 1;
     if (r->data == NULL) { ks_ring_free(r); return NULL; }
     return r;
 }
@@ -164,29 +166,72 @@ int ks_ring_wait(ks_ring *r, uint32_t need, uint32_t timeout_ms)
 // Smoothstep: no corner at either end of a fade; its values at x and 1-x add up to 1.
 static float ease(float x) { return x * x * (3.0f - 2.0f * x); }
 
+// Fades are computed in floats, and words never.
+typedef ks_cell cell;
+
+static int32_t to_int(float v)
+{
+    double d = (double)v * 2147483648.0;
+    if (d >= 2147483647.0) return INT32_MAX;
+    if (d <= -2147483648.0) return INT32_MIN;
+    return (int32_t)llrint(d);
+}
+
+static float level_of(const ks_ring *r, cell v) { return r->integers ? (float)v.i * (1.0f / 2147483648.0f) : v.f; }
+static cell  cell_of(const ks_ring *r, float v) { cell c; if (r->integers) c.i = to_int(v); else c.f = v; return c; }
+
 // One frame of a fade: live data (or NULL when there is none) comes up while the held value goes.
-static void fade_frame(ks_ring *r, float *out, const float *live)
+static void fade_frame(ks_ring *r, cell *out, const cell *live)
 {
     float f = (float)r->fade_frames;
     float held = ease((float)r->hold_left / f);
     float level = live ? 1.0f - ease((float)r->fade_left / f) : 0.0f;
     for (uint32_t c = 0; c < r->channels; c++) {
         if (r->cv_mask >> c & 1) {
-            out[c] = live ? live[c] : r->last[c];
+            if (live == NULL) out[c] = r->last[c];
+            else if (!r->grounded || (r->gate_mask | r->exact_mask) >> c & 1) out[c] = live[c];
+            else out[c] = cell_of(r, level_of(r, live[c]) * level + level_of(r, r->hold[c]) * held);
         } else {
-            out[c] = r->hold[c] * held + (live ? live[c] * level : 0.0f);
+            out[c] = cell_of(r, level_of(r, r->hold[c]) * held + (live ? level_of(r, live[c]) * level : 0.0f));
         }
     }
-    memcpy(r->last, out, r->channels * sizeof(float));
+    memcpy(r->last, out, r->channels * sizeof(cell));
     if (r->hold_left) r->hold_left--;
-    if (live && r->fade_left) r->fade_left--;
+    if (live && r->fade_left && --r->fade_left == 0) r->grounded = 0;
 }
 
-void ks_ring_drain(ks_ring *r, float *out, uint32_t frames) { ks_ring_drain_at(r, out, frames, 0); }
+// What a shortage that does not end does with each frame: gates fall, control voltages go to 0 V in a
+// straight line from where they were held.
+static void ground_frame(ks_ring *r, cell *out)
+{
+    if (!r->grounded) {
+        r->grounded = 1;
+        r->ground_left = r->ground_frames;
+        memcpy(r->hold, r->last, sizeof r->hold);
+    }
+    if (r->ground_left) r->ground_left--;
+    float g = (float)r->ground_left / (float)r->ground_frames;
+    for (uint32_t c = 0; c < r->channels; c++) {
+        if ((r->gate_mask | r->exact_mask) >> c & 1) out[c].i = 0;
+        else out[c] = cell_of(r, level_of(r, r->hold[c]) * g);
+    }
+    memcpy(r->last, out, r->channels * sizeof(cell));
+}
 
-void ks_ring_drain_at(ks_ring *r, float *out, uint32_t frames, uint64_t due_ns)
+void ks_ring_integers(ks_ring *r, uint64_t exact_mask)
+{
+    r->integers = 1;
+    r->exact_mask = exact_mask;
+    r->cv_mask |= exact_mask;
+}
+
+void ks_ring_drain(ks_ring *r, void *out, uint32_t frames) { ks_ring_drain_at(r, out, frames, 0); }
+
+void ks_ring_drain_at(ks_ring *r, void *to, uint32_t frames, uint64_t due_ns)
 {
     const uint32_t ch = r->channels;
+    cell *out = to;
+    const cell *data = (const cell *)r->data;
     uint64_t read = r->read;
     uint64_t fill = LOAD(&r->write) - read;
 
@@ -203,46 +248,127 @@ void ks_ring_drain_at(ks_ring *r, float *out, uint32_t frames, uint64_t due_ns)
 
     uint32_t have = fill < frames ? (uint32_t)fill : frames;
     uint32_t done = 0;
+    if (LOAD(&r->ground)) {
+        // Whatever the producer still delivers is thrown away.
+        STORE(&r->read, read + have);
+        if (!r->told) r->grounded = 0;
+        r->told = 1;
+        for (; done < frames; done++) ground_frame(r, out + (size_t)done * ch);
+        r->short_now = 1;
+        if (r->ground_left == 0) STORE(&r->at_ground, 1);
+        goto end;
+    }
     if (have) r->primed = 1;
-    if (have && r->short_now) r->short_now = 0;
+    if (have && r->short_now) {
+        r->short_now = 0;
+        r->short_frames = 0;
+        if (r->grounded) {
+            // Control voltages come back from 0 V as audio does.
+            memcpy(r->hold, r->last, sizeof r->hold);
+            r->hold_left = r->fade_frames;
+            r->fade_left = r->fade_frames;
+        }
+    }
     while (done < have) {
         uint32_t at = (uint32_t)(read % r->capacity);
         uint32_t run = r->capacity - at;
         if (run > have - done) run = have - done;
-        const float *src = r->data + (size_t)at * ch;
-        float *dst = out + (size_t)done * ch;
+        const cell *src = data + (size_t)at * ch;
+        cell *dst = out + (size_t)done * ch;
         uint32_t i = 0;
         for (; i < run && (r->fade_left || r->hold_left); i++) fade_frame(r, dst + (size_t)i * ch, src + (size_t)i * ch);
-        if (i < run) memcpy(dst + (size_t)i * ch, src + (size_t)i * ch, (size_t)(run - i) * ch * sizeof(float));
+        if (i < run) memcpy(dst + (size_t)i * ch, src + (size_t)i * ch, (size_t)(run - i) * ch * sizeof(cell));
         done += run;
         read += run;
     }
     if (have) {
-        memcpy(r->last, out + (size_t)(have - 1) * ch, ch * sizeof(float));
+        memcpy(r->last, out + (size_t)(have - 1) * ch, ch * sizeof(cell));
         STORE(&r->read, read);
     }
     if (done < frames) {
         if (!r->primed) {
             // Nothing was ever written: this is silence before the music, not a shortage of it.
-            memset(out + (size_t)done * ch, 0, (size_t)(frames - done) * ch * sizeof(float));
-            r->missing += frames - have;
+            memset(out + (size_t)done * ch, 0, (size_t)(frames - done) * ch * sizeof(cell));
         } else {
             if (!r->short_now) {
                 r->short_now = 1;
                 ADD(&r->underruns, 1);
                 memcpy(r->hold, r->last, sizeof r->hold);
+                if (r->grounded) r->ground_left = r->ground_frames;   // short again while it came back
                 r->hold_left = r->fade_frames;
                 r->fade_left = r->fade_frames;
             }
-            for (; done < frames; done++) fade_frame(r, out + (size_t)done * ch, NULL);
+            for (; done < frames; done++) {
+                if (r->grounded || ++r->short_frames > r->ground_after) ground_frame(r, out + (size_t)done * ch);
+                else fade_frame(r, out + (size_t)done * ch, NULL);
+            }
             ADD(&r->underrun_frames, frames - have);
-            r->missing += frames - have;
         }
+        STORE(&r->gap_at, read);
+        ADD(&r->missing, frames - have);
     }
+end:
     ADD(&r->frames, frames);
     ADD(&r->callbacks, 1);
     futex_wake(r);
 }
+
+ks_capture *ks_capture_new(uint32_t channels, uint32_t capacity)
+{
+    if (channels == 0 || channels > KS_MAX_CHANNELS || capacity == 0) return NULL;
+    ks_capture *c = NULL;
+    if (page_align((void **)&c, sizeof *c) != 0) return NULL;
+    memset(c, 0, sizeof *c);
+    size_t bytes = (size_t)channels * capacity * sizeof(float);
+    if (page_align((void **)&c->data, bytes) == 0) memset(c->data, 0, bytes);
+    c->channels = channels;
+    c->capacity = capacity;
+    c->first = 1;
+    if (c->data == NULL) { ks_capture_free(c); return NULL; }
+    return c;
+}
+
+void ks_capture_free(ks_capture *c)
+{
+    if (c == NULL) return;
+#if defined(_WIN32)
+    _aligned_free(c->data);
+    _aligned_free(c);
+#else
+    free(c->data);
+    free(c);
+#endif
+}
+
+// in is NULL for frames that hold the last value.
+static void capture_frames(ks_capture *c, const float *in, uint32_t frames)
+{
+    const uint32_t ch = c->channels;
+    uint64_t write = c->write;
+    for (uint32_t done = 0; done < frames;) {
+        uint32_t at = (uint32_t)(write % c->capacity);
+        uint32_t run = c->capacity - at;
+        if (run > frames - done) run = frames - done;
+        float *dst = c->data + (size_t)at * ch;
+        if (in != NULL) memcpy(dst, in + (size_t)done * ch, (size_t)run * ch * sizeof(float));
+        else for (uint32_t i = 0; i < run; i++) memcpy(dst + (size_t)i * ch, c->last, ch * sizeof(float));
+        done += run;
+        write += run;
+    }
+    if (in != NULL && frames > 0) memcpy(c->last, in + (size_t)(frames - 1) * ch, ch * sizeof(float));
+    if (in == NULL) ADD(&c->lost, frames);
+    STORE(&c->time, ks_now_ns());
+    STORE(&c->write, write);
+}
+
+void ks_capture_push(ks_capture *c, const float *in, uint32_t frames)
+{
+    capture_frames(c, in, frames);
+    ADD(&c->callbacks, 1);
+    if (frames > RELAXED(&c->max_push)) __atomic_store_n(&c->max_push, frames, __ATOMIC_RELAXED);
+}
+
+void ks_capture_hold(ks_capture *c, uint32_t frames) { capture_frames(c, NULL, frames); }
 
 int ks_thread_fifo(int priority, int *granted)
 {
@@ -282,11 +408,12 @@ void ks_device_thread_enter(ks_ring *r)
     int policy = sched_getscheduler(0) & ~SCHED_RESET_ON_FORK;
     struct sched_param p = {0};
     sched_getparam(0, &p);
-    if (policy != SCHED_FIFO && policy != SCHED_RR) {
-        // Above the renderer (50), below the sound servers and the kernel's interrupt threads.
+    if ((policy != SCHED_FIFO && policy != SCHED_RR) || p.sched_priority <= 1) {
+        // Not yet, or only as all threads of the process are (priority_linux.go). Above the renderer (50), below the sound servers and the kernel's interrupt threads.
         int got = 0;
         if (ks_thread_fifo(55, &got) == 0) { policy = SCHED_FIFO; p.sched_priority = got; }
     }
+    if (r == NULL) return;
     __atomic_store_n(&r->sched_policy, policy, __ATOMIC_RELAXED);
     __atomic_store_n(&r->sched_priority, p.sched_priority, __ATOMIC_RELAXED);
 #else
@@ -317,7 +444,8 @@ static void *null_run(void *arg)
             uint64_t late = due - played;
             uint32_t frames = n->period;
             uint64_t fill = LOAD(&n->ring->write) - n->ring->read;
-            if (late >= 2 * (uint64_t)n->period) behind = 1;
+            if (LOAD(&n->ring->ground)) behind = 0;   // nobody is waited for any more
+            else if (late >= 2 * (uint64_t)n->period) behind = 1;
             else if (fill >= LOAD(&n->ring->limit) / 2) behind = 0;
             if (behind) {
                 // This thread is behind the clock (it took over from a device that was lost, or the machine

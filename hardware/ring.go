@@ -18,6 +18,7 @@ import (
 type ring struct {
 	c        *C.ks_ring
 	data     []float32
+	words    []int32 // the same memory, for a ring of integers; nil otherwise
 	channels int
 	capacity uint64
 	write    *uint64
@@ -100,12 +101,68 @@ func (r *ring) push(frames []float32) (clipped int) {
 	return clipped
 }
 
+// setGates says which of the channels that hold fall at once when a shortage does not end. Before use.
+func (r *ring) setGates(gates ChannelSet) { r.c.gate_mask = C.uint64_t(gates) }
+
+// integers makes the ring one of 32-bit integers, in which the channels of exact are words. Before use.
+func (r *ring) integers(exact ChannelSet) {
+	C.ks_ring_integers(r.c, C.uint64_t(exact))
+	r.words = unsafe.Slice((*int32)(unsafe.Pointer(r.c.data)), len(r.data))
+}
+
+// pushInts is push for a ring of integers: frames are rounded and clipped, except for the channels
+// that have words, which go in as they are.
+//
+// Audio thread.
+func (r *ring) pushInts(frames []float32, words [][]int32) (clipped int) {
+	w := atomic.LoadUint64(r.write)
+	n := len(frames) / r.channels
+	for i := range n {
+		at := int((w + uint64(i)) % r.capacity * uint64(r.channels))
+		cell, frame := r.words[at:at+r.channels], frames[i*r.channels:(i+1)*r.channels]
+		for c, v := range frame {
+			if words[c] != nil {
+				cell[c] = words[c][i]
+				continue
+			}
+			x := math.RoundToEven(float64(v) * (1 << 31))
+			switch {
+			case x > math.MaxInt32:
+				cell[c] = math.MaxInt32
+				if v > 1 {
+					clipped++
+				}
+			case x < math.MinInt32:
+				cell[c] = math.MinInt32
+				clipped++
+			default:
+				cell[c] = int32(x)
+			}
+		}
+	}
+	atomic.StoreUint64(r.write, w+uint64(n))
+	return clipped
+}
+
 // drain is the consumer's side for callbacks that could not avoid Go, and for tests.
 func (r *ring) drain(out []float32) {
 	if len(out) == 0 {
 		return
 	}
-	C.ks_ring_drain(r.c, (*C.float)(unsafe.Pointer(&out[0])), C.uint32_t(len(out)/r.channels))
+	C.ks_ring_drain(r.c, unsafe.Pointer(&out[0]), C.uint32_t(len(out)/r.channels))
+}
+
+// lastValues is what the outputs of a ring of floats showed last; for tests, when nothing drains.
+func (r *ring) lastValues() []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(&r.c.last)), r.channels)
+}
+
+// drainInts is drain for a ring of integers.
+func (r *ring) drainInts(out []int32) {
+	if len(out) == 0 {
+		return
+	}
+	C.ks_ring_drain(r.c, unsafe.Pointer(&out[0]), C.uint32_t(len(out)/r.channels))
 }
 
 func (r *ring) load64(p *C.uint64_t) uint64 { return atomic.LoadUint64((*uint64)(unsafe.Pointer(p))) }
@@ -118,8 +175,19 @@ func (r *ring) callbacks() uint64      { return r.load64(&r.c.callbacks) }
 func (r *ring) underruns() uint64      { return r.load64(&r.c.underruns) }
 func (r *ring) underrunFrames() uint64 { return r.load64(&r.c.underrun_frames) }
 func (r *ring) late() uint64           { return r.load64(&r.c.late) }
-func (r *ring) consumed() uint64       { return atomic.LoadUint64(r.read) }
-func (r *ring) stopped() bool          { return r.load32(&r.c.stopped) != 0 }
+
+// missing is how many frames the device asked for and the ring did not have; gapAt the ring's frame
+// before which the last of them were missing.
+func (r *ring) missing() int64 { return int64(r.load64(&r.c.missing)) }
+func (r *ring) gapAt() int64   { return int64(r.load64(&r.c.gap_at)) }
+
+// ground tells the device thread to bring all outputs to 0 V, whatever the producer does, and to keep
+// them there; grounded is the answer.
+func (r *ring) ground()        { atomic.StoreUint32((*uint32)(unsafe.Pointer(&r.c.ground)), 1) }
+func (r *ring) grounded() bool { return r.load32(&r.c.at_ground) != 0 }
+
+func (r *ring) consumed() uint64 { return atomic.LoadUint64(r.read) }
+func (r *ring) stopped() bool    { return r.load32(&r.c.stopped) != 0 }
 func (r *ring) load32sched() uint32 {
 	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&r.c.sched_priority)))
 }

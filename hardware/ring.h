@@ -9,6 +9,9 @@
 #define KS_MAX_CHANNELS 64
 #define KS_LAGS 65   // blocks that the ring may be short of its depth at a callback; the last one is that and more
 
+// A sample in the ring: the bits of a float, or an integer that is left-justified.
+typedef union { float f; int32_t i; } ks_cell;
+
 typedef struct ks_ring {
     // Written by the producer.
     uint64_t write __attribute__((aligned(64)));
@@ -34,36 +37,72 @@ typedef struct ks_ring {
     uint64_t clock_frame;     // device frame at that time
     uint64_t clock_period;    // bits of a double: seconds per frame
     uint64_t clock_missing;   // frames up to clock_frame that the ring did not have
+    uint32_t ground;        // written by anyone: bring everything to 0 V now, and keep it there
+    uint32_t at_ground;     // the answer: it is there
     // Consumer only.
     double   dll_time, dll_spf;
     uint64_t dll_frame, dll_start;
     uint64_t missing;       // frames that the device asked for and the ring did not have, from the start
+    uint64_t gap_at;        // the ring's frame before which the last of them were missing; written before missing
     double   nominal_spf;
-    float    last[KS_MAX_CHANNELS];  // what the output showed last
-    float    hold[KS_MAX_CHANNELS];  // what a fade starts from
+    ks_cell  last[KS_MAX_CHANNELS];  // what the output showed last
+    ks_cell  hold[KS_MAX_CHANNELS];  // what a fade starts from
     uint32_t fade_left;   // frames until live data is at full level again
     uint32_t hold_left;   // frames until the held value is gone
     uint32_t fade_frames;
     uint32_t short_now, primed, first;
+    uint64_t short_frames;  // frames that the present shortage has lasted
+    uint32_t grounded;      // the shortage has lasted so long that everything is at 0 V, or was told to
+    uint32_t ground_left;   // frames until it is
+    uint32_t told;          // ground was seen
     // Constant after creation.
     uint32_t channels, capacity;
     uint64_t cv_mask;
+    uint64_t gate_mask;     // of cv_mask: what falls at once where the others slew
+    uint64_t exact_mask;    // of cv_mask, with integers: words, which are never computed with
+    uint32_t integers;      // cells and samples are int32_t, left-justified
+    uint32_t ground_after, ground_frames;
     uint32_t block;         // frames of a block, for lags
     uint32_t late_periods;  // periods in the device's own buffer, for late
     uint64_t called;        // when the last callback came, ns; consumer only
     float   *data;
 } ks_ring;
 
+// What a device captured, on its way to the render goroutine: interleaved float32 by absolute frame.
+// The device thread never waits and never asks how far the reader is; a reader that is later than
+// the ring is long finds out by itself.
+typedef struct ks_capture {
+    uint64_t write __attribute__((aligned(64)));   // frames so far
+    uint64_t callbacks;
+    uint64_t lost;          // frames of them that the device had lost, and that hold the last value
+    uint64_t max_push;      // largest callback
+    uint64_t time;          // monotonic ns of the last one
+    uint32_t stopped;
+    uint32_t first;
+    float    last[KS_MAX_CHANNELS];
+    uint32_t channels, capacity;
+    float   *data;
+} ks_capture;
+
+ks_capture *ks_capture_new(uint32_t channels, uint32_t capacity);
+void        ks_capture_free(ks_capture *c);
+// Takes frames interleaved frames. Device thread.
+void        ks_capture_push(ks_capture *c, const float *in, uint32_t frames);
+// The same for frames that the device has lost: they hold the last value. Device thread.
+void        ks_capture_hold(ks_capture *c, uint32_t frames);
+
 ks_ring *ks_ring_new(uint32_t channels, uint32_t capacity, uint64_t cv_mask, uint32_t fade_frames, double rate);
 void     ks_ring_free(ks_ring *r);
 
-// Fills out with frames frames. Device thread; no system call except waking a sleeping producer.
-void ks_ring_drain(ks_ring *r, float *out, uint32_t frames);
+// Fills out with frames frames of float, or of int32_t in a ring of integers. Device thread; no system call except waking a sleeping producer.
+void ks_ring_drain(ks_ring *r, void *out, uint32_t frames);
 // The same for a device that knows better than the clock when these frames were due (ks_now_ns).
-void ks_ring_drain_at(ks_ring *r, float *out, uint32_t frames, uint64_t due_ns);
+void ks_ring_drain_at(ks_ring *r, void *out, uint32_t frames, uint64_t due_ns);
 
 // Blocks until need frames may be written, at most timeout_ms. Returns 1 when they may. Producer thread.
 int  ks_ring_wait(ks_ring *r, uint32_t need, uint32_t timeout_ms);
+// Makes the ring one of integers. Before use.
+void ks_ring_integers(ks_ring *r, uint64_t exact_mask);
 // Wakes the producer from any thread.
 void ks_ring_wake(ks_ring *r);
 
@@ -71,7 +110,8 @@ uint64_t ks_now_ns(void);   // monotonic
 
 // Real-time priority of the calling thread. Returns 0 or an errno; *granted is the priority.
 int ks_thread_fifo(int priority, int *granted);
-// Notes the caller's scheduling in r and asks for SCHED_FIFO if it has none. Device thread, first call only.
+// Notes the caller's scheduling in r and asks for SCHED_FIFO if it has none. Device thread, first call only;
+// r is NULL on a thread that only captures.
 void ks_device_thread_enter(ks_ring *r);
 
 // The free-running device: a C thread that drains the ring in real time and hears nothing.

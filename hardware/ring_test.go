@@ -244,3 +244,29 @@ func TestCardPresent(t *testing.T) {
 		t.Error("judged without knowing the cards")
 	}
 }
+
+func TestRawCard(t *testing.T) {
+	if !callbackInC {
+		t.Skip("raw cards are ours on Linux alone")
+	}
+	proc := t.TempDir()
+	cards := ` 0 [PCH            ]: HDA-Intel - HDA Intel PCH
+                      HDA Intel PCH at 0xfebf0000 irq 31
+ 2 [ES9            ]: USB-Audio - Expert Sleepers ES-9
+                      Expert Sleepers Ltd Expert Sleepers ES-9 at usb-0000:00:14.0-1, high speed
+`
+	if err := os.WriteFile(filepath.Join(proc, "cards"), []byte(cards), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for device, want := range map[string]string{
+		"": "", "hw:2,0": "hw:2,0", "plughw:PCH": "plughw:PCH", ":2,0": "hw:2,0", "es-9": "hw:ES9,0", "ES9": "hw:ES9,0", "HDA Intel": "hw:PCH,0", "none": "?",
+	} {
+		got, err := rawCard(proc, device)
+		if err != nil {
+			got = "?"
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q (%v)", device, got, want, err)
+		}
+	}
+}

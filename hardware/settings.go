@@ -57,6 +57,15 @@ type Settings struct {
 	Depth int
 	// Channels is the number of outputs, 1 to 64; 0 is 2.
 	Channels int
+	// Capture is the number of inputs, 0 to 64. With any, Render is given what they captured, in volts,
+	// by the full scale of the outputs of the same numbers.
+	Capture int
+	// CaptureDevice is what Device is, for capture; "" is the same device where that can be told, else
+	// the default of the same backend.
+	CaptureDevice string
+	// Converter stands between the renderer's volts and the device; with one, Channels, Capture, CV, Gate
+	// and the full scales are not looked at.
+	Converter Converter
 	// CV are the channels that carry control voltages: they hold their value when the ring runs
 	// empty, and are scaled by CVFullScale.
 	CV ChannelSet
@@ -72,6 +81,9 @@ type Settings struct {
 	Priority int
 	// anyPeriod tells that Period was left to us.
 	anyPeriod bool
+	// What the converter says of the playback channels: which hold in an underrun, which of them fall at
+	// once where the others slew, and which are words.
+	hold, gates, exact ChannelSet
 	// Logger gets one line at each change of state; nil is slog.Default().
 	Logger *slog.Logger
 }
@@ -82,6 +94,9 @@ const (
 	defaultPeriod = 128
 	pulsePeriod   = 256
 )
+
+// exacting tells that what is played or captured must not be resampled or mixed on the way.
+func (s Settings) exacting() bool { return s.Converter != nil || s.hold|s.exact != 0 || s.Capture > 0 }
 
 // ApplyDefaults returns s with every zero value replaced by its default, or an error that names the first
 // setting that is out of range.
@@ -108,6 +123,20 @@ func (s Settings) ApplyDefaults() (Settings, error) {
 		s.Logger = slog.Default()
 	}
 	s.Backend = strings.ToLower(strings.TrimSpace(s.Backend))
+	s.hold, s.gates, s.exact = s.CV|s.Gate, s.Gate, 0
+	if c := s.Converter; c != nil {
+		var outputs, inputs int
+		outputs, inputs, s.Channels, s.Capture = c.Shape()
+		if outputs < 0 || inputs < 0 {
+			return s, fmt.Errorf("a converter of %d outputs and %d inputs is none", outputs, inputs)
+		}
+		s.CV, s.Gate = 0, 0
+		s.exact = c.Exact()
+		s.hold, s.gates = c.Hold()|s.exact, 0
+		if g, ok := c.(interface{ Gates() ChannelSet }); ok {
+			s.gates = g.Gates()
+		}
+	}
 	for _, r := range []struct {
 		name      string
 		v, lo, hi int
@@ -118,6 +147,7 @@ func (s Settings) ApplyDefaults() (Settings, error) {
 		{"periods", s.Periods, 2, 16, "periods"},
 		{"depth", s.Depth, 1, 256, "blocks of 64 frames"},
 		{"channels", s.Channels, 1, MaxChannels, "channels"},
+		{"capture", s.Capture, 0, MaxChannels, "channels"},
 	} {
 		if r.v < r.lo || r.v > r.hi {
 			return s, fmt.Errorf("audio %s %d is out of range: use %d to %d %s", r.name, r.v, r.lo, r.hi, r.unit)
@@ -131,7 +161,7 @@ func (s Settings) ApplyDefaults() (Settings, error) {
 			return s, fmt.Errorf("audio %s of %g V is out of range: use a voltage above 0, such as 5", name, v)
 		}
 	}
-	if s.Channels < 64 && (s.CV|s.Gate)>>uint(s.Channels) != 0 {
+	if s.Channels < 64 && (s.hold|s.gates|s.exact)>>uint(s.Channels) != 0 {
 		return s, fmt.Errorf("a CV or gate channel is beyond the last of %d channels: raise the number of channels", s.Channels)
 	}
 	if s.Backend != "" && s.Backend != "null" {

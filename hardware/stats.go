@@ -3,6 +3,8 @@ package hardware
 import (
 	"math"
 	"time"
+
+	"github.com/k8s-synth/k8s-synth/instrument"
 )
 
 // Stats are the figures of a Device at one moment. Counters run from Open, over reopenings.
@@ -58,6 +60,23 @@ type Stats struct {
 	MajorFaults uint64  `json:"majorFaults"`
 	Waited      float64 `json:"waitedSeconds"`
 
+	// Capture is the number of inputs. CaptureFill are the frames that are captured and not yet taken by the
+	// renderer. CaptureGaps are the blocks for which something was missing, CaptureGapFrames how much, all of
+	// which held its last value; CaptureLost are frames that the device itself had lost. CaptureRealigned
+	// counts how often the distance between what is rendered and its echo had to change: RoundTrip, 0
+	// without capture.
+	Capture          int    `json:"capture"`
+	CaptureFill      int    `json:"captureFill"`
+	CaptureGaps      uint64 `json:"captureGaps"`
+	CaptureGapFrames uint64 `json:"captureGapFrames"`
+	CaptureLost      uint64 `json:"captureLost"`
+	CaptureRealigned uint64 `json:"captureRealigned"`
+	RoundTrip        int    `json:"roundTrip"`
+	// Format is what the device takes samples in, where that is known. Xruns are the gaps that the device
+	// or its server told of.
+	Format string `json:"format,omitempty"`
+	Xruns  uint64 `json:"xruns"`
+
 	Clipped uint64 `json:"clipped"` // samples beyond full scale
 	Invalid uint64 `json:"invalid"` // samples that were no number
 
@@ -93,6 +112,8 @@ func (d *Device) statsLocked() Stats {
 		LoadPeak: max(math.Float64frombits(d.peak[0].Load()), math.Float64frombits(d.peak[1].Load())),
 		Priority: d.priority, PriorityNote: d.prioNote, DevicePriority: int(st.ring.load32sched()), OtherPriority: d.others,
 		LateCallbacks: d.past.late, Memory: d.memory, MemoryNote: d.memNote,
+		Capture: d.settings.Capture, CaptureFill: int(d.spare.Load()), CaptureGaps: d.gaps.Load(), CaptureGapFrames: d.gapFrames.Load(),
+		CaptureLost: d.past.captureLost, CaptureRealigned: d.realigned.Load(), RoundTrip: st.roundTrip(), Format: st.format, Xruns: d.past.xruns,
 		Clipped: d.clipped.Load(), Invalid: d.invalid.Load(),
 	}
 	if f, ok := figuresOf(d.thread); ok {
@@ -110,6 +131,12 @@ func (d *Device) statsLocked() Stats {
 		}
 		s.Underruns += st.ring.underruns()
 		s.UnderrunFrames += st.ring.underrunFrames()
+		if st.capture != nil {
+			s.CaptureLost += st.capture.lost()
+		}
+		if st.own != nil {
+			s.Xruns += st.own.xruns()
+		}
 	}
 	s.Lags = lags[:]
 	if d.rec != nil {
@@ -122,8 +149,21 @@ func (d *Device) statsLocked() Stats {
 // Settings returns the settings in use, defaults filled in.
 func (d *Device) Settings() Settings { return d.settings }
 
-func (d *Device) latency(st *stream) int {
-	return int(st.ring.load64(&st.ring.c.limit)) + st.period*st.periods
+func (d *Device) latency(st *stream) int { return st.ahead() + st.period*st.periods }
+
+// ahead is how many frames are rendered before the device takes them.
+func (st *stream) ahead() int { return int(st.ring.load64(&st.ring.c.limit)) }
+
+// Ahead is the part of Latency that is the ring: how many frames are rendered before the device
+// takes them. An event that is stamped with Now plus a little more than that is on time.
+func (d *Device) Ahead() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	st := d.sink.Load()
+	if st == nil {
+		return d.settings.Depth * instrument.BlockSize
+	}
+	return st.ahead()
 }
 
 // Latency is how many frames lie between a frame's rendering and the device's output: the ring and
@@ -136,6 +176,20 @@ func (d *Device) Latency() int {
 		return d.final.Latency
 	}
 	return d.latency(st)
+}
+
+// RoundTrip is how many frames lie between a frame that is rendered and its echo in what Render is
+// given, if a cable led from an output straight to an input: the ring, and what the device says of its
+// own latency. It is one number for the life of a stream; what converters add is not in it, nor what a
+// server does not tell. 0 without capture, and until the device has captured something.
+func (d *Device) RoundTrip() int {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	st := d.sink.Load()
+	if st == nil {
+		return d.final.RoundTrip
+	}
+	return st.roundTrip()
 }
 
 // Now is the engine frame that the device takes at this moment, with a fraction. It follows the

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"time"
@@ -47,10 +48,26 @@ type WAVWriter struct {
 
 // CreateWAV creates (or truncates) a file for channels channels at rate Hz.
 func CreateWAV(path string, rate, channels int) (*WAVWriter, error) {
+	return createWAV(path, rate, channels, os.O_TRUNC)
+}
+
+// CreateNewWAV creates a file as CreateWAV does, but leaves one that is there alone: the error is
+// fs.ErrExist then. What is no file, such as a pipe, is opened and not made.
+func CreateNewWAV(path string, rate, channels int) (*WAVWriter, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return createWAV(path, rate, channels, 0)
+	}
+	return createWAV(path, rate, channels, os.O_EXCL)
+}
+
+func createWAV(path string, rate, channels, how int) (*WAVWriter, error) {
 	if rate < 1 || rate > 10_000_000 || channels < 1 || channels > 1024 {
 		return nil, fmt.Errorf("cannot write %s: %d channels at %d Hz make no WAVE file", path, channels, rate)
 	}
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|how, 0o666)
+	if errors.Is(err, fs.ErrExist) {
+		return nil, &thereError{path}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot create the recording: %w", err)
 	}
@@ -59,10 +76,19 @@ func CreateWAV(path string, rate, channels int) (*WAVWriter, error) {
 	w.header = len(h)
 	if _, err = f.Write(h); err != nil {
 		f.Close()
+		if how == os.O_EXCL {
+			_ = os.Remove(path) // nothing is in it, and the next attempt would be refused
+		}
 		return nil, fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	return w, nil
 }
+
+// thereError says that a file would have been written over.
+type thereError struct{ path string }
+
+func (e *thereError) Error() string { return e.path + " is there already; name another file" }
+func (e *thereError) Unwrap() error { return fs.ErrExist }
 
 func (w *WAVWriter) makeHeader() []byte {
 	le := binary.LittleEndian
@@ -149,9 +175,10 @@ func (w *WAVWriter) WritePlanar(out [][]float32, scale float32) error {
 		w.inter = make([]float32, frames*w.channels)
 	}
 	inter := w.inter[:frames*w.channels]
+	k := 1 / scale // as a device does: what is rendered is to the bit what would be recorded
 	for c, s := range out {
 		for i, v := range s[:frames] {
-			inter[i*w.channels+c] = v / scale
+			inter[i*w.channels+c] = v * k
 		}
 	}
 	return w.Write(inter)

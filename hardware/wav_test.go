@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -250,4 +251,38 @@ func TestRecorderReportsAFullDisk(t *testing.T) {
 	if _, err := newRecorder("/dev/full", 48000, 2); err == nil {
 		t.Error("a recording on a full disk was begun")
 	}
+}
+
+// A file that is there is left alone by what makes a new one, as a recording
+// does; what is no file is written to.
+func TestCreateNewWAV(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.wav")
+	if err := os.WriteFile(path, []byte("what was there"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, create := range map[string]func() error{
+		"a file":      func() error { _, err := CreateNewWAV(path, 48000, 2); return err },
+		"a recording": func() error { _, err := newRecorder(path, 48000, 2); return err },
+	} {
+		if err := create(); !errors.Is(err, fs.ErrExist) || err.Error() != path+" is there already; name another file" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if data, err := os.ReadFile(path); err != nil || string(data) != "what was there" {
+		t.Errorf("it is %q: %v", data, err)
+	}
+	w, err := CreateNewWAV(filepath.Join(t.TempDir(), "b.wav"), 48000, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Write(make([]float32, 8)), w.Close()); err != nil {
+		t.Error(err)
+	}
+	if w, err = CreateNewWAV("/dev/null", 48000, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Write(make([]float32, 8)); err != nil {
+		t.Error(err)
+	}
+	_ = w.Close() // what it says of a device without a length is of no interest
 }
