@@ -664,9 +664,15 @@ func TestAllNamespaces(t *testing.T) {
 			t.Errorf("namespace %s or its Deployment is not seen: %v", ns, state)
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if n := f.watching["deployments"]; n != 1 {
+	watches := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.watching["deployments"]
+	}
+	// It is in sync when all is listed; the watch begins after that.
+	eventually(t, "a watch", func() bool { return watches() > 0 })
+	time.Sleep(100 * time.Millisecond)
+	if n := watches(); n != 1 {
 		t.Errorf("%d watches of Deployments, want one for the cluster", n)
 	}
 }

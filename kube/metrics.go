@@ -53,11 +53,15 @@ func (e *refusedError) Error() string { return e.text }
 // is to be had, there is no load.
 func (o *Observer) meter(ctx context.Context, conn *Conn) {
 	m := &meter{observer: o, conn: conn, last: map[string]map[namespaced]sample{}, first: true}
+	before := time.Duration(0)
 	for {
 		begin := time.Now()
 		wait := m.poll(ctx)
-		// Of thousands of pods the answer alone is work, for the server too.
-		wait = max(wait, 30*time.Since(begin))
+		// Of thousands of pods the answer alone is work, for the server too. One
+		// that was slow once, as a young server is, is asked again soon.
+		took := time.Since(begin)
+		wait = max(wait, 30*min(took, before))
+		before = took
 		select {
 		case <-ctx.Done():
 			return

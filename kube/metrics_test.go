@@ -117,6 +117,27 @@ func TestSlowMetricsAreAskedForSeldom(t *testing.T) {
 	}
 }
 
+// TestMetricsSlowOnceAreAskedAgain has one slow answer, as a server gives that
+// has just begun: it is not taken for the work that the question makes.
+func TestMetricsSlowOnceAreAskedAgain(t *testing.T) {
+	f := newFakeAPI(t)
+	slow, load := true, "99m"
+	f.metrics = func(string) (any, int) {
+		if slow {
+			time.Sleep(2 * time.Second)
+			slow = false
+		}
+		return podMetrics("1s", map[string][2]string{"a": {load, "63Mi"}}), 0
+	}
+	f.change(func() { f.put("a", "ua", "Running") })
+	_, r := observe(t, Options{Source: Source{Kubeconfig: f.kubeconfig(t)}, ListenOnly: true, Metrics: 20 * time.Millisecond})
+	eventually(t, "the first load", func() bool { return r.lastOf("a", mapping.FieldLoad) == "100" })
+	f.mu.Lock()
+	load = "500m"
+	f.mu.Unlock()
+	eventually(t, "the next load", func() bool { return r.lastOf("a", mapping.FieldLoad) == "501" })
+}
+
 // TestLoadRefused tells once that the load may not be read, and observes the
 // rest.
 func TestLoadRefused(t *testing.T) {

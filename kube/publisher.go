@@ -76,6 +76,7 @@ type Publisher struct {
 	// may have changed.
 	notes    chan note
 	pods     chan struct{}
+	placed   chan struct{} // a topology has been written
 	settings *settings
 	reach    *reach
 	router   *router
@@ -137,7 +138,7 @@ func NewPublisher(o *Observer) *Publisher {
 		observer: o, log: o.Log,
 		actions: make(chan mapping.Action, maxActions), wake: make(chan struct{}, 1), notes: make(chan note, maxNotes),
 		OnEdit: func(mapping.Edit) {}, writing: map[string]mapping.Topology{},
-		pods: make(chan struct{}, 1), settings: newSettings(), requests: make(chan struct{}, maxRequests),
+		pods: make(chan struct{}, 1), placed: make(chan struct{}, 1), settings: newSettings(), requests: make(chan struct{}, maxRequests),
 		ingressClient: &http.Transport{DialContext: (&net.Dialer{Timeout: requestTimeout}).DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: 10 * time.Second},
 	}
 	p.reach = newReach(o, ReachAuto, p.policyOf)
@@ -442,6 +443,7 @@ func (p *Publisher) session(ctx context.Context, conn *Conn) {
 	}()
 	wg.Go(func() { p.do(ctx, conn) })
 	wg.Go(func() { p.makeSettings(ctx, conn) })
+	wg.Go(func() { p.foreign(ctx, conn) })
 	wg.Go(func() { p.serve(ctx, conn) })
 	p.publish(ctx, conn)
 }
@@ -787,6 +789,10 @@ func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, cou
 		p.unanswered = at
 	}
 	p.mu.Unlock()
+	select {
+	case p.placed <- struct{}{}:
+	default:
+	}
 	p.log.Debug("topology published", "generation", t.Generation, "revision", revisionOf(cm))
 	if failed != "" {
 		// A deferred input does not supersede a synthesis under way, even one

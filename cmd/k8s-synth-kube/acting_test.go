@@ -129,6 +129,7 @@ func TestActing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a control plane; not in -short")
 	}
+	t.Parallel()
 	r := newRig(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
@@ -713,24 +714,29 @@ func editsAreTaken(t *testing.T, r *rig, ctx context.Context, c kubernetes.Inter
 	written(strconv.FormatInt(current.Generation, 10))
 
 	// An edit is handed to the instrument and played by the cluster.
-	r.edit(ctx, c, func(text string) string { return mustReplace(t, text, "replicas: 3", "replicas: 5") })
+	r.edit(ctx, c, func(text string) string { return mustReplace(t, text, "replicas: 3", "replicas: 4") })
 	r.wait("the edit", 5*time.Second, func() bool { return len(r.edits) == 1 })
 	r.mu.Lock()
 	e := r.edits[0]
 	r.mu.Unlock()
-	if got, base := e.Topology.Value("deployment/web", "replicas"), e.Base.Value("deployment/web", "replicas"); e.By != "kubectl-edit" || got != 5 || base != 3 {
+	if got, base := e.Topology.Value("deployment/web", "replicas"), e.Base.Value("deployment/web", "replicas"); e.By != "kubectl-edit" || got != 4 || base != 3 {
 		t.Errorf("the edit is by %q from %v to %v", e.By, base, got)
 	}
-	r.converged(5, 20*time.Second)
+	r.converged(4, 20*time.Second)
 	r.eventually("the event", 5*time.Second, func() error {
 		if all := events(t, ctx, c, "Adopted"); len(all) != 1 || !strings.Contains(all[0].Message, "deployment/web.replicas") || all[0].Labels[eno.ManagedByLabel] != eno.ManagedBy {
 			return fmt.Errorf("%v", all)
 		}
 		return nil
 	})
+	current = r.topology(4)
+	r.publish(current)
+	written(strconv.FormatInt(current.Generation, 10))
 	// What the instrument publishes before it has taken the edit over does not
-	// undo it.
-	late := r.topology(3)
+	// undo it; it has two seconds for that, so it is published at once.
+	r.edit(ctx, c, func(text string) string { return mustReplace(t, text, "replicas: 4", "replicas: 5") })
+	r.wait("the next edit", 5*time.Second, func() bool { return len(r.edits) == 2 })
+	late := r.topology(4)
 	late.Modules["deployment/web"]["max_surge"] = 2.0
 	r.publish(late)
 	if text := written(strconv.FormatInt(late.Generation, 10)); !strings.Contains(text, "replicas: 5") || !strings.Contains(text, "max_surge: 2") {

@@ -13,6 +13,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,6 +28,7 @@ func TestObservesEveryKind(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a control plane; not in -short")
 	}
+	t.Parallel()
 	r := newRig(t)
 	r.endKube()
 	r.ts, r.faults, r.fields = nil, nil, map[mapping.Object]map[string]string{} // a new stream begins
@@ -53,7 +55,13 @@ func TestObservesEveryKind(t *testing.T) {
 	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "plain"}, Spec: appsv1.DeploymentSpec{Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: podSpec}}}
 	_, err = c.AppsV1().Deployments(namespace).Create(ctx, d, metav1.CreateOptions{})
 	must(err)
-	_, err = c.CoreV1().Services(namespace).Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "plain"}, Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80}}}}, metav1.CreateOptions{})
+	// An API server that has just begun has no addresses to give for a moment.
+	for range 50 {
+		if _, err = c.CoreV1().Services(namespace).Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "plain"}, Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80}}}}, metav1.CreateOptions{}); !apierrors.IsInternalError(err) {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 	must(err)
 	prefix := networkingv1.PathTypePrefix
 	_, err = c.NetworkingV1().Ingresses(namespace).Create(ctx, &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Name: "plain"}, Spec: networkingv1.IngressSpec{Rules: []networkingv1.IngressRule{{Host: "plain.local", IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{Path: "/", PathType: &prefix, Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "plain", Port: networkingv1.ServiceBackendPort{Number: 80}}}}}}}}}}}, metav1.CreateOptions{})

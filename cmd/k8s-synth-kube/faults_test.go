@@ -102,6 +102,7 @@ func TestFaultsAndConflicts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs a control plane; not in -short")
 	}
+	t.Parallel()
 	r := newRig(t)
 	r.publish(r.topology(1))
 	r.converged(1, 90*time.Second)

@@ -32,6 +32,9 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 const (
 	exitDiffers exitCode = 1
 	exitTrouble exitCode = 2
+	// exitForeign is beyond those of kubectl: an object is in the way that is
+	// somebody else's.
+	exitForeign exitCode = 3
 )
 
 // fail tells an error that nobody has told and returns the program's exit code.
@@ -117,7 +120,8 @@ carries one, in YAML or JSON; - is standard input.`,
 		`Prints what the topology would change, object by object, and what would be
 deleted. The API server is asked by dry runs; nothing is written. As with
 kubectl diff, the exit code is 0 without differences, 1 with some, and more
-where the difference cannot be told.`,
+where the difference cannot be told: 3 where an object of the same name is not
+k8s-synth's.`,
 		func(ctx context.Context, _ string, t mapping.Topology) error {
 			quiet()
 			ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -139,6 +143,9 @@ where the difference cannot be told.`,
 			return err
 		}
 		fail(stderr, err)
+		if errors.Is(err, kube.ErrNotOurs) {
+			return exitForeign
+		}
 		return exitTrouble
 	}
 	args, run := diff.Args, diff.RunE

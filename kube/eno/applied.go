@@ -48,6 +48,9 @@ func Applied(o client.Object, live *unstructured.Unstructured) (*unstructured.Un
 		return u, nil
 	}
 	for _, o := range overrides {
+		if !strings.HasPrefix(o.Path, "self.spec.") {
+			continue // what keeps Eno off what is not ours
+		}
 		path := strings.Split(strings.TrimPrefix(o.Path, "self."), ".")
 		v, ok, err := unstructured.NestedFieldCopy(live.Object, path...)
 		if err != nil || !ok || v == int64(0) { // a Deployment at nought is set anew

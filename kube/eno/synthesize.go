@@ -80,8 +80,32 @@ func Objects(t mapping.Topology) ([]client.Object, error) {
 		if o.GetObjectKind().GroupVersionKind().Empty() {
 			return nil, fmt.Errorf("%T %s/%s has no TypeMeta: Eno would drop it", o, o.GetNamespace(), o.GetName())
 		}
+		guard(o)
 	}
 	return objects, nil
+}
+
+// hands is how Eno is told to keep its hands off an object of this name that
+// somebody else has made: it would take it over, and delete it in the end. Eno
+// looks at the live object each time, also before it deletes. Where there is
+// none, the condition is false.
+var hands = fmt.Sprintf(`{"path":"self.metadata.annotations['eno.azure.io/disable-reconciliation']","value":"true",`+
+	`"condition":"has(self.metadata) && !(has(self.metadata.labels) && '%[1]s' in self.metadata.labels && self.metadata.labels['%[1]s'] == '%[2]s')"}`, ManagedByLabel, ManagedBy)
+
+// guard lets Eno touch an object only where it carries our label.
+func guard(o client.Object) {
+	annotations := o.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	text := "[" + hands
+	if more := strings.TrimPrefix(annotations[OverridesAnnotation], "["); more != "" {
+		text += "," + more
+	} else {
+		text += "]"
+	}
+	annotations[OverridesAnnotation] = text
+	o.SetAnnotations(annotations)
 }
 
 // patch is a topology with its cables sorted by what they say.

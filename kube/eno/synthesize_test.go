@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/cel-go/cel"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -263,7 +264,7 @@ func TestAutoscalerKeepsReplicas(t *testing.T) {
 	topology := good()
 	d := object[*appsv1.Deployment](t, topology, "web")
 	var overrides []struct{ Path, Condition, ValueExpression string }
-	if err := json.Unmarshal([]byte(d.Annotations[OverridesAnnotation]), &overrides); err != nil || len(overrides) != 1 || overrides[0].Path != "self.spec.replicas" || overrides[0].ValueExpression != "self.spec.replicas" {
+	if err := json.Unmarshal([]byte(d.Annotations[OverridesAnnotation]), &overrides); err != nil || len(overrides) != 2 || overrides[1].Path != "self.spec.replicas" || overrides[1].ValueExpression != "self.spec.replicas" {
 		t.Errorf("overrides %+v: %v", overrides, err)
 	}
 	for knob, want := range map[float64]int32{0: 1, 3: 3, 16: 8} {
@@ -274,8 +275,60 @@ func TestAutoscalerKeepsReplicas(t *testing.T) {
 	}
 	topology.Modules["deployment/web"], topology.Cables = mapping.TopologyModule{"replicas": 16.0}, topology.Cables[:1]
 	d = object[*appsv1.Deployment](t, topology, "web")
-	if _, ok := d.Annotations[OverridesAnnotation]; ok || *d.Spec.Replicas != 16 {
+	if strings.Contains(d.Annotations[OverridesAnnotation], "replicas") || *d.Spec.Replicas != 16 {
 		t.Errorf("without its cable it has %d replicas and annotations %v", *d.Spec.Replicas, d.Annotations)
+	}
+}
+
+// TestHandsOff: every object tells Eno to leave one of the same name alone that
+// is there and is not ours, as Eno evaluates it.
+func TestHandsOff(t *testing.T) {
+	objects, err := Objects(good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, err := cel.NewEnv(cel.Variable("self", cel.DynType))
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := func(l map[string]any) map[string]any { return map[string]any{"metadata": map[string]any{"labels": l}} }
+	live := map[string]struct {
+		self map[string]any
+		off  bool
+	}{
+		"nothing":         {map[string]any{}, false},
+		"ours":            {labels(map[string]any{ManagedByLabel: ManagedBy, "a": "b"}), false},
+		"without a label": {map[string]any{"metadata": map[string]any{"name": "web"}}, true},
+		"of others":       {labels(map[string]any{"app": "web"}), true},
+		"of Helm":         {labels(map[string]any{ManagedByLabel: "Helm"}), true},
+	}
+	for _, o := range objects {
+		var overrides []struct{ Path, Condition, Value string }
+		if err := json.Unmarshal([]byte(o.GetAnnotations()[OverridesAnnotation]), &overrides); err != nil || len(overrides) == 0 {
+			t.Fatalf("%T %s: %v: %s", o, o.GetName(), err, o.GetAnnotations()[OverridesAnnotation])
+		}
+		first := overrides[0]
+		if first.Path != "self.metadata.annotations['eno.azure.io/disable-reconciliation']" || first.Value != "true" {
+			t.Errorf("%T %s: %+v", o, o.GetName(), first)
+		}
+		ast, issues := env.Compile(first.Condition)
+		if issues.Err() != nil {
+			t.Fatal(issues.Err())
+		}
+		program, err := env.Program(ast)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, l := range live {
+			v, _, err := program.Eval(map[string]any{"self": l.self})
+			if err != nil || v.Value() != l.off {
+				t.Errorf("%T %s where there is %s: %v, %v", o, o.GetName(), name, v, err)
+			}
+		}
+		u, err := Applied(o, nil)
+		if err != nil || u.GetAnnotations()[OverridesAnnotation] != "" {
+			t.Errorf("%T %s is applied with %v, %v", o, o.GetName(), u.GetAnnotations(), err)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -147,8 +148,12 @@ func leftovers(t *testing.T, dir string) (all []string) {
 	return all
 }
 
+// built names a folder that has all programs of the repository, as make has built
+// them a moment ago: what is linked there is not linked again.
+const built = "K8S_SYNTH_BIN"
+
 // buildPrograms builds what runs into a directory that is kept, because linking
-// it takes longer than the proof.
+// it takes longer than the proof. It returns a folder of links to the programs.
 var buildPrograms = sync.OnceValues(func() (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -164,13 +169,23 @@ var buildPrograms = sync.OnceValues(func() (string, error) {
 	version := "-X k8s.io/component-base/version.gitVersion=" + strings.TrimSpace(string(out))
 	const module = "github.com/k8s-synth/k8s-synth/cmd/"
 	const controller, reconciler = "github.com/Azure/eno/cmd/eno-controller", "github.com/Azure/eno/cmd/eno-reconciler"
+	node := []string{"k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes/cmd/kube-proxy"}
+	ours := []string{"k8s.io/kubernetes/cmd/kubectl", module + "k8s-synth-cluster", module + "k8s-synth-kube", controller, reconciler}
+	from := dir
+	if f := os.Getenv(built); f != "" {
+		if from, err = filepath.Abs(f); err != nil {
+			return "", err
+		}
+	} else {
+		node = append(node, ours...)
+	}
 	for _, b := range []struct {
 		to       string
 		cgo      string
 		flags    []string
 		packages []string
 	}{
-		{"", "1", []string{"-ldflags=-s -w " + version}, []string{"k8s.io/kubernetes/cmd/kubelet", "k8s.io/kubernetes/cmd/kube-proxy", "k8s.io/kubernetes/cmd/kubectl", module + "k8s-synth-cluster", module + "k8s-synth-kube", controller, reconciler}},
+		{"", "1", []string{"-ldflags=-s -w " + version}, node},
 		// As .ci/images builds them.
 		{"static", "0", []string{"-trimpath", "-ldflags=-s -w"}, []string{module + "k8s-synth-voice", module + "topology-synthesizer", module + "k8s-synth-kube", controller, reconciler}},
 		{"static", "1", []string{"-trimpath", "-tags=netgo,osusergo", `-ldflags=-s -w -linkmode external -extldflags "-static"`}, []string{module + "k8s-synth"}},
@@ -194,7 +209,23 @@ var buildPrograms = sync.OnceValues(func() (string, error) {
 			return "", err
 		}
 	}
-	return dir, nil
+	// Links, and not the programs themselves: go build writes through a link.
+	links := filepath.Join(dir, "bin")
+	if err := errors.Join(os.RemoveAll(links), os.Mkdir(links, 0o755), os.Symlink(filepath.Join(dir, "images"), filepath.Join(links, "images"))); err != nil {
+		return "", err
+	}
+	for i, of := range [][]string{node, ours} {
+		for _, p := range of {
+			to := filepath.Join([]string{dir, from}[i], path.Base(p))
+			if _, err := os.Stat(to); err != nil {
+				return "", fmt.Errorf("make builds what is needed: %w", err)
+			}
+			if err := os.Symlink(to, filepath.Join(links, path.Base(p))); err != nil && !errors.Is(err, os.ErrExist) {
+				return "", err
+			}
+		}
+	}
+	return links, nil
 })
 
 // program is a process that speaks the stream.
