@@ -31,6 +31,16 @@ type adoption struct {
 // Afterwards Topology returns the edited one, and tells of a new one only
 // where that differs: where something was refused, or was turned meanwhile.
 func (r *Rack) Adopt(e Edit) (changed []Address, refused []error) {
+	r.begin()
+	changed, refused = r.adopt(e)
+	if r.ended(nil) {
+		edit := e
+		r.record(Input{Source: cmp.Or(e.By, SourceCluster), Edit: &edit})
+	}
+	return changed, refused
+}
+
+func (r *Rack) adopt(e Edit) (changed []Address, refused []error) {
 	a := &adoption{rack: r, patch: r.patch.Clone(), came: map[Address]float64{}}
 	var err error
 	if a.edited, err = normal(&e.Topology); err != nil {
@@ -58,6 +68,7 @@ func (r *Rack) Adopt(e Edit) (changed []Address, refused []error) {
 	last.Generation = max(r.topology.Generation, e.Topology.Generation, e.Base.Generation)
 	r.letGo(&r.topology, &last)
 	r.topology, r.dirty = last, true
+	r.resense()
 	return a.changed, a.refused
 }
 
@@ -305,7 +316,7 @@ func (a *adoption) play(source string) {
 	came := maps.Clone(r.came)
 	maps.Copy(r.came, a.came)
 	if rewired {
-		if err := r.Load(a.patch); err != nil {
+		if err := r.load(a.patch); err != nil {
 			// Nothing of it can be played.
 			r.came = came
 			a.changed, a.refused = nil, append(a.refused, err)

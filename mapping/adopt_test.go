@@ -106,6 +106,16 @@ func TestAdopt(t *testing.T) {
 				}
 				return ""
 			}},
+		"a knob with a CV between two numbers": {func(r *rig) {
+			// It was at 3, and 3.7 is not far enough for 4: what is held goes with the edit.
+			r.turn("/deployment/web/replicas_cv", 0.1)
+			r.run(0.1)
+			r.turn("/deployment/web/replicas_cv", 0.7)
+			r.run(0.1)
+			if v := r.Effective("deployment/web", "replicas"); v != 3 {
+				r.t.Fatalf("3 and 0.7 V come to %g", v)
+			}
+		}, func(t *Topology) { t.Modules["deployment/web"]["replicas"] = 5.0 }, "/deployment/web/replicas", nil},
 		"a cable pulled": {nil, func(t *Topology) {
 			t.Cables = slices.DeleteFunc(t.Cables, func(c string) bool { return strings.Contains(c, "node/left/load") })
 		}, "/node/left/load", nil},

@@ -63,7 +63,8 @@ type Board struct {
 	// named when it is done went unseen.
 	epoch  int
 	taking bool
-	// Dark tells that a panic lowered what the cluster holds up.
+	// Dark tells that a panic lowered what the cluster holds up. What happens
+	// there is taken in and not heard until a hand says so.
 	dark bool
 
 	cloud   cloud
@@ -189,13 +190,15 @@ func (b *Board) wire(p *instrument.Patch, handle func(instrument.ModuleID) uint3
 // kindController is the kind of the module that watches an object of any kind.
 const kindController = "controller"
 
+// jackSync is the jack of the API Server whose silence is an alarm.
+const jackSync = "sync"
+
 // nodeOf returns the name of the node that a Node panel shows.
 func nodeOf(m *instrument.Module) string { return cmp.Or(m.Word("node"), m.ID.Name()) }
 
 // showAll shows all that is known of the cluster but its boot, which is an
-// event more than a state. What a panic lowered is up again.
+// event more than a state.
 func (b *Board) showAll(frame int64) {
-	b.dark = false
 	for _, name := range slices.Sorted(maps.Keys(b.podPanels)) {
 		v := b.podPanels[name]
 		b.look(v, frame)
@@ -242,7 +245,8 @@ func (b *Board) showObject(key string, refs []panelRef, frame int64) {
 
 // panicked takes over that every jack was lowered. Only the API Server's sync
 // comes back at once, because its absence means an outage and sounds an alarm;
-// everything else waits for the next change of the cluster's state.
+// everything else waits for a hand: a cluster that goes on changing would take
+// a panic back within moments.
 func (b *Board) panicked() {
 	b.dark = true
 	b.cloud.forget()
@@ -260,6 +264,9 @@ func (b *Board) pulse(refs []panelRef, jack string, channel int, frame int64) {
 }
 
 func (b *Board) send(refs []panelRef, jack string, e instrument.Event) {
+	if b.dark && jack != jackSync {
+		return
+	}
 	for _, r := range refs {
 		if i := r.spec.Output(jack); i >= 0 {
 			e.Module, e.Index = r.handle, uint8(i)
@@ -315,9 +322,6 @@ func (b *Board) inTime(frame int64) int64 { return b.grid.next(frame, b.told) }
 // apply takes one transition, to be heard at a frame.
 func (b *Board) apply(t Transition, frame int64) {
 	frame = b.clock(b.inTime(frame))
-	if b.dark && wakes(&t) {
-		b.showAll(frame)
-	}
 	b.localize(&t, frame)
 	b.applyGeneration(&t, frame)
 	switch t.Object.Kind {
@@ -336,16 +340,6 @@ func (b *Board) apply(t Transition, frame int64) {
 	default:
 		b.applyObject(t, frame)
 	}
-}
-
-// wakes tells whether a transition is a change of the cluster's state, and not
-// a heartbeat or a measurement.
-func wakes(t *Transition) bool {
-	switch t.Field {
-	case FieldLoad, FieldMemory, FieldLatency:
-		return false
-	}
-	return t.Object.Kind != KindEtcd && t.Object.Kind != KindComposition
 }
 
 // applyObject takes a transition of one of the kinds that newStatus knows.

@@ -111,7 +111,7 @@ func (b *Board) problem(frame int64) {
 }
 
 func (b *Board) showSync(frame int64) {
-	b.show(b.panels[KindAPIServer], "sync", 0, gateVolts(b.api.reachable && b.api.synced), frame)
+	b.show(b.panels[KindAPIServer], jackSync, 0, gateVolts(b.api.reachable && b.api.synced), frame)
 }
 
 func (b *Board) showBoot(frame int64) {

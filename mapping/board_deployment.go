@@ -111,9 +111,6 @@ func (b *Board) wished(name string, replicas int, frame int64) {
 		b.asked(d, was, replicas, frame)
 	}
 	b.showDeployment(d, frame, true)
-	if b.dark {
-		b.showAll(frame)
-	}
 }
 
 // asked plays that more or less is asked for, on the first voice.

@@ -1,7 +1,6 @@
 package mapping
 
 import (
-	"fmt"
 	"reflect"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
@@ -102,8 +101,9 @@ func (r *Rack) cameTo(id instrument.ModuleID, index int, value float64, frame in
 		return
 	}
 	r.came[a] = v
-	// The knob has moved; all that it shows is due already.
-	r.due = frame
+	// The knob has moved; all that it shows is due already, also what is in time
+	// with a beat between then and now.
+	r.due = max(frame, r.pumped)
 	r.moved(id, p.Name, frame)
 	r.due = 0
 }
@@ -127,6 +127,8 @@ func (r *Rack) moved(id instrument.ModuleID, param string, frame int64) {
 		if c := r.programs[id]; c != nil {
 			c.begun = false
 		}
+	case kind == kindMIDIIn, kind == kindMIDIOut:
+		r.midiTurned(id)
 	}
 	if p.Cluster {
 		r.dirty = true
@@ -146,6 +148,8 @@ func (r *Rack) rewrote(id instrument.ModuleID, param string) {
 	case id.Kind() == kindController && param == "object", id.Kind() == KindNode && param == "node", id.Kind() == KindIngress:
 		r.board.wire(r.patch, r.compiler.Handle, r.board.clock(r.meters.Frame))
 		r.settings.restless = true
+	case id.Kind() == kindMIDIIn, id.Kind() == kindMIDIOut:
+		r.midiTurned(id)
 	}
 	spec := instrument.Spec(id.Kind())
 	if spec.Params[spec.Param(param)].Cluster {
@@ -248,18 +252,22 @@ func (r *Rack) modeOf(p *instrument.Patch) Mode {
 // ErrReadOnly.
 func (r *Rack) SetMode(mode Mode) error {
 	if mode > ListenOnly {
-		return fmt.Errorf("mode %d: %w", mode, ErrRange)
+		return refuse(ErrRange, "there is no mode %d", mode)
 	}
 	if r.cfg.ListenOnly && mode != ListenOnly {
 		return errListenOnly
 	}
+	r.begin()
 	if r.mode != mode {
 		r.setMode(mode, 0)
+	}
+	if r.ended(nil) {
+		r.record(Input{Mode: &mode})
 	}
 	return nil
 }
 
-var errListenOnly = fmt.Errorf("the instrument was started to listen only, and writes nothing to this cluster: %w", ErrReadOnly)
+var errListenOnly = refuse(ErrReadOnly, "the instrument was started to listen only, and writes nothing to this cluster")
 
 // setMode goes over to another mode.
 func (r *Rack) setMode(mode Mode, frame int64) {

@@ -34,8 +34,9 @@ const middleC = 60
 // Note plays a note on a channel, 0 … 15, of every Rule module: note as MIDI
 // counts them, with fractions, velocity 0 … 127, for so many seconds from a
 // frame on, 0 at once. A note that still sounds on the channel ends before.
+// After a Panic there are none until Show.
 func (r *Rack) Note(channel int, note, velocity, seconds float64, frame int64) {
-	if channel < 0 || channel >= len(r.rules) || math.IsNaN(note) || math.IsInf(note, 0) {
+	if channel < 0 || channel >= len(r.rules) || math.IsNaN(note) || math.IsInf(note, 0) || r.board.dark {
 		return
 	}
 	c := &r.rules[channel]
@@ -56,6 +57,9 @@ func (r *Rack) Note(channel int, note, velocity, seconds float64, frame int64) {
 		least = min(seconds, 3600)
 	}
 	c.high, c.at, c.off = true, on, on+max(int64(least*r.cfg.SampleRate), 1)
+	if r.Noted != nil {
+		r.Noted(channel, note, min(velocity, 127), on, c.off)
+	}
 }
 
 // RuleGate raises or lowers the gate of a channel of every Rule module, at a

@@ -151,7 +151,8 @@ func TestNoStuckNotes(t *testing.T) {
 			if got := r.value("/mixer/sum/left"); got != 0 {
 				t.Errorf("%s, %d frames ahead: %g V of gates are up", name, ahead, got)
 			}
-			// And the next note is heard.
+			// And the next note is heard, after a panic when a hand lets it.
+			resume(r)
 			clear(r.hits)
 			r.Note(0, 60, 100, 0.1, 0)
 			r.wantHits(name, map[string]int{"gate": 1})
@@ -159,6 +160,17 @@ func TestNoStuckNotes(t *testing.T) {
 			r.want("/rule/r/gate", 0)
 		}
 	}
+}
+
+// resume ends the silence after a panic, in which there are no notes.
+func resume(r *rig) {
+	if !r.Silenced() {
+		return
+	}
+	clear(r.hits)
+	r.Note(0, 60, 100, 0.1, 0)
+	r.wantHits("silenced", map[string]int{"gate": 0})
+	r.Show()
 }
 
 // TestNoStuckNotesAhead is the same where Pump is ahead of the engine by a
@@ -187,6 +199,7 @@ func TestNoStuckNotesAhead(t *testing.T) {
 		if late := r.Meters().Late; late != 0 {
 			t.Errorf("%s: %d events were late", name, late)
 		}
+		resume(r)
 		clear(r.hits)
 		r.Note(0, 60, 100, 0.1, 0)
 		r.wantHits(name, map[string]int{"gate": 1})
@@ -211,10 +224,12 @@ func TestRulesHold(t *testing.T) {
 	r.Panic()
 	r.want("/rule/r/gate", 0)
 	r.say(KindPod, "web-0", FieldPhase, "Pending")
+	r.want("/rule/r/gate", 0)
+	r.Show()
 	r.want("/rule/r/gate", 10)
 	r.want("/rule/r/cv", 3)
 	r.Panic()
 	r.RuleGate(0, false, 0)
-	r.say(KindPod, "web-0", FieldPhase, "Running")
+	r.Show()
 	r.want("/rule/r/gate", 0)
 }

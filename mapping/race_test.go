@@ -20,8 +20,9 @@ func TestOnlyTheEngineIsShared(t *testing.T) {
 	go func() {
 		defer close(done)
 		out := [][]float32{make([]float32, instrument.BlockSize), make([]float32, instrument.BlockSize)}
+		in := [][]float32{make([]float32, instrument.BlockSize)}
 		for !stop.Load() {
-			r.Engine.Render(out, nil)
+			r.Engine.Render(out, in)
 			frame.Add(instrument.BlockSize)
 		}
 	}()
@@ -37,6 +38,23 @@ func TestOnlyTheEngineIsShared(t *testing.T) {
 		r.RuleGate(i%16, i%3 == 0, r.frame)
 		_, _, _ = r.Value("/deployment/web/error")
 		r.gone(name)
+		// The case, and cables and modules that come and go.
+		switch id := instrument.ModuleID(fmt.Sprintf("cv_out/o%d", i/10)); i % 10 {
+		case 1:
+			_ = r.Add(instrument.Module{ID: id, Text: map[string]string{"jack": "a"}}, "hand")
+			_ = r.Add(instrument.Module{ID: "cv_in/i", Text: map[string]string{"jack": "x", "socket": "deployment/web/cpu_cv"}}, "hand")
+		case 2:
+			_ = r.Plug(cable("deployment/web/error", string(id)+"/in"), "hand")
+		case 3:
+			r.Sensed([]SensedCable{{Output: "a", Input: "x", Polarity: 1}}, r.frame)
+		case 4:
+			_ = r.Set(AddressOf(id, "jack"), 0, "b", "hand", 0)
+			r.SetSockets(instrument.Sockets{Outputs: map[string]int{"a": i / 10 % 2, "b": 1}, Inputs: map[string]int{"x": 0}})
+		case 5:
+			r.Sensed(nil, r.frame)
+		case 7:
+			_ = r.Remove(id, "hand")
+		}
 		switch i % 200 {
 		case 50:
 			r.Panic()

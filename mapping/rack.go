@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/instrument/rt"
+	"github.com/k8s-synth/k8s-synth/mapping/midi"
 )
 
 // Errors that a surface tells apart.
@@ -19,6 +21,20 @@ var (
 	// ErrRange says that a value is not one that the address takes.
 	ErrRange = errors.New("out of range")
 )
+
+// refusal is an error that says all of it, and is of a kind that surfaces tell
+// apart.
+type refusal struct {
+	error
+	kind error
+}
+
+func (r refusal) Unwrap() []error { return []error{r.error, r.kind} }
+
+// refuse makes a refusal of a kind, in words as fmt.Errorf takes them.
+func refuse(kind error, format string, a ...any) error {
+	return refusal{fmt.Errorf(format, a...), kind}
+}
 
 // Config sets up a Rack.
 type Config struct {
@@ -45,6 +61,10 @@ type Config struct {
 	// Namespace is where the topology's objects live.
 	Namespace string
 	Scene     string
+	// Sockets is where the jacks of the rig are among the engine's channels.
+	Sockets instrument.Sockets
+	// Recorded, if set, is told of every Input, in order, and may keep it.
+	Recorded func(Input)
 }
 
 // Rack is the control side of one Engine. All its methods belong to one
@@ -60,11 +80,29 @@ type Rack struct {
 	// Setting, if set, is told what is to be set on objects directly; at most
 	// settingRate times a second of each object and name, the last one always.
 	Setting func(Setting)
-	// Failed, if set, is told of what the player's own programs cannot do.
+	// Failed, if set, is told of what the player's own programs cannot do, and of
+	// cables that were sensed and cannot be plugged in.
 	Failed func(Problem)
 	// Rewired, if set, is told when the patch has other modules than before,
 	// so that addresses came or went.
 	Rewired func()
+	// Wired, if set, is told of each edit of modules and cables that a hand made,
+	// or SourceSense where cables were sensed; not of what Load, Adopt and the
+	// undoing of an edit do.
+	Wired func(w Wiring, source string)
+	// SlotChanged, if set, is told of each slot of the bank whose pod, or what
+	// is shown of it, changed.
+	SlotChanged func(Slot)
+	// Noted, if set, is told of each note of a rule that plays in the rack: its
+	// channel from 0, and the frames of its beginning and, unless another note of
+	// the channel ends it before, its end.
+	Noted func(channel int, note, velocity float64, on, off int64)
+	// MIDIOut, if set, is told what goes out by MIDI, to ports of a pattern (see
+	// PortMatches), and when it is to be heard, 0 at once. Frames of one port
+	// may be in the past; what is told later is sent later. Every note that
+	// began ends: by its gate or its time, at a panic, a fade-out, another
+	// channel or port, and when its module is taken out.
+	MIDIOut func(port string, m midi.Message, frame int64)
 
 	cfg       Config
 	compiler  *instrument.Compiler
@@ -83,6 +121,13 @@ type Rack struct {
 	rules     [instrument.MaxPoly]ruleChannel
 	ruleRefs  []panelRef
 	settings  settings
+	sense     sense
+	songs     map[instrument.ModuleID]*song // of Clocks
+	slots     slots
+	midiPorts map[string]*midiPort
+	midiIns   []*midiInput  // in the order of the patch
+	midiOuts  []*midiOutput // likewise
+	outward   outward
 	mode      Mode
 	backlog   []instrument.Event
 	leftOut   uint64 // events that the backlog was thinned by
@@ -99,6 +144,7 @@ type Rack struct {
 	due       int64  // frames up to this one are over, where that is known
 	pumped    int64  // frame of the last Pump
 	nextTick  int64  // frame of the board's next tick
+	inside    int    // calls that may be inputs and are not over
 }
 
 // NewRack returns a Rack with an empty patch and a silent engine.
@@ -106,7 +152,12 @@ func NewRack(cfg Config) *Rack {
 	r := &Rack{cfg: cfg, Engine: instrument.NewEngine(cfg.SampleRate, cfg.Channels),
 		compiler: instrument.NewCompiler(cfg.SampleRate, cfg.Seed), patch: &instrument.Patch{},
 		gates: map[Address]bool{}, unclaimed: map[Address]uint64{}, inputs: map[Address]float64{}, came: map[Address]float64{},
-		samples: map[Address]float64{}, programs: map[instrument.ModuleID]*controllerProgram{}}
+		samples: map[Address]float64{}, programs: map[instrument.ModuleID]*controllerProgram{}, midiPorts: map[string]*midiPort{}, songs: map[instrument.ModuleID]*song{}}
+	r.sense.owned, r.sense.overruled = map[instrument.Cable]bool{}, map[instrument.Cable]bool{}
+	r.compiler.SetSockets(cfg.Sockets, r.patch)
+	if cfg.Recorded != nil {
+		r.Engine.Journal = rt.NewRing[instrument.Applied](journalSize)
+	}
 	if cfg.ListenOnly {
 		r.mode = ListenOnly
 	}
@@ -121,21 +172,71 @@ func NewRack(cfg Config) *Rack {
 }
 
 // Load makes a patch the one that is played. If it is not valid it is
-// refused, and the last one goes on.
-func (r *Rack) Load(p *instrument.Patch) error {
+// refused, and the last one goes on. All its cables are drawn by hand; those
+// that are sensed in the case come to them.
+func (r *Rack) Load(p *instrument.Patch) error { return r.loadScene(p, instrument.Change{}) }
+
+// Launch is Load at a frame, 0 at once, that is to come within a moment: knobs
+// and cables change there. What was played fades within some seconds, 0 …
+// instrument.MaxCrossfade, while the patch comes; see instrument.Change.
+func (r *Rack) Launch(p *instrument.Patch, at int64, crossfade float64) error {
+	return r.loadScene(p, instrument.Change{At: at, Launch: true, Crossfade: crossfade})
+}
+
+func (r *Rack) loadScene(p *instrument.Patch, change instrument.Change) error {
+	silenced := r.board.dark
+	r.board.dark = false
+	if err := r.loadAs(p, change); err != nil {
+		r.board.dark = silenced
+		return err
+	}
+	clear(r.sense.owned)
+	clear(r.sense.overruled)
+	r.resense()
+	return nil
+}
+
+// load is Load for a patch that has grown out of the one that is played.
+func (r *Rack) load(p *instrument.Patch) error { return r.loadAs(p, instrument.Change{}) }
+
+// endFades does without the crossfades that are over.
+func (r *Rack) endFades() {
+	ended := r.compiler.Ended()
+	if len(ended) == 0 || r.meters.Settled < r.plan {
+		return
+	}
+	change := instrument.Change{Settled: r.meters.Settled, Ended: ended}
+	plan, err := r.compiler.CompileChange(r.patch, change)
+	if err != nil {
+		return // it was valid before
+	}
+	r.plan = plan.Generation
+	r.recordPlan(plan, change)
+	r.Engine.Adopt(plan)
+}
+
+func (r *Rack) recordPlan(plan *instrument.Plan, change instrument.Change) {
+	if r.cfg.Recorded != nil {
+		r.record(Input{Plan: &PlanInput{Generation: plan.Generation, Settled: change.Settled, Change: change, Patch: r.patch.Clone()}})
+	}
+}
+
+func (r *Rack) loadAs(p *instrument.Patch, change instrument.Change) error {
 	p = p.Clone()
 	mode := r.modeOf(p)
 	programs, err := r.compilePrograms(p)
 	if err != nil {
 		return err
 	}
-	plan, err := r.compiler.Compile(p, r.meters.Settled)
+	change.Settled, change.Ended = r.meters.Settled, r.compiler.Ended()
+	plan, err := r.compiler.CompileChange(p, change)
 	if err != nil {
 		return err
 	}
 	old := r.patch
 	r.patch, r.programs = p, programs
 	r.plan, r.settled = plan.Generation, false
+	r.recordPlan(plan, change)
 	r.claimed = claims(p)
 	r.forget(old)
 	r.due = r.meters.Frame
@@ -160,7 +261,7 @@ func (r *Rack) Load(p *instrument.Patch) error {
 			// A module that stays keeps its node; its knobs move to the new patch's.
 			for k, ps := range m.Spec().Params {
 				if v := m.Value(ps.Name); !ps.Text && v != was.Value(ps.Name) {
-					r.send(instrument.Event{Kind: instrument.EventParam, Module: r.compiler.Handle(m.ID), Index: uint8(k), Value: float32(v)})
+					r.send(instrument.Event{Kind: instrument.EventParam, Module: r.compiler.Handle(m.ID), Index: uint8(k), Value: float32(v), Frame: change.At})
 				}
 			}
 		}
@@ -174,7 +275,7 @@ func (r *Rack) Load(p *instrument.Patch) error {
 		}
 	}
 	r.release(false, 0)
-	frame := r.board.clock(0)
+	frame := r.board.clock(change.At)
 	r.setTiming()
 	r.board.wire(r.patch, r.compiler.Handle, frame)
 	r.setMode(mode, frame)
@@ -186,6 +287,7 @@ func (r *Rack) Load(p *instrument.Patch) error {
 		}
 	}
 	r.settings.rewire(old)
+	r.wireMIDI()
 	r.dirty = true
 	if r.Rewired != nil {
 		r.Rewired()
@@ -201,6 +303,7 @@ func (r *Rack) forget(old *instrument.Patch) {
 		id := old.Modules[i].ID
 		m, s := r.patch.Module(id), old.Modules[i].Spec()
 		if m == nil {
+			delete(r.songs, id)
 			for _, j := range s.Inputs {
 				a := AddressOf(id, j.Name)
 				delete(r.inputs, a)
@@ -218,6 +321,26 @@ func (r *Rack) forget(old *instrument.Patch) {
 			r.unclaimed[AddressOf(id, "lifecycle")] = r.plan
 		}
 	}
+}
+
+// SetSockets takes over that the jacks of the rig are on other channels.
+func (r *Rack) SetSockets(s instrument.Sockets) {
+	r.compiler.SetSockets(s, r.patch)
+	if r.begin(); r.ended(nil) {
+		r.record(Input{Sockets: &s})
+	}
+}
+
+// Play makes a scene's own settings those that are played by: what of a storm
+// is struck, and which scale the pods' pitches are taken from. Its patch is
+// for Load.
+func (r *Rack) Play(scene string, storm float64, policy StormPolicy, scale Scale) {
+	if scene != r.cfg.Scene {
+		r.outward.release(r)
+	}
+	r.cfg.Scene, r.cfg.Storm, r.cfg.StormPolicy, r.cfg.Scale = scene, storm, policy, scale
+	r.board.storm, r.board.policy, r.board.scale = max(storm, 0.5), policy, scale
+	r.dirty = true
 }
 
 // Patch returns the patch that is played; it must not be changed.
@@ -264,19 +387,32 @@ func (r *Rack) noAddress(a Address) error {
 // when, 0 at once; source is who did it, so that it is not told of its own
 // doing.
 func (r *Rack) Set(a Address, value float64, word string, source string, frame int64) error {
+	var was Setpoint
+	if r.cfg.Recorded != nil {
+		was.Value, was.Word, _ = r.Value(a)
+	}
+	r.begin()
+	err := r.set(a, value, word, source, frame)
+	if r.ended(err) {
+		r.record(Input{Frame: frame, Source: source, Set: &SetInput{a, Setpoint{value, word}, was}})
+	}
+	return err
+}
+
+func (r *Rack) set(a Address, value float64, word string, source string, frame int64) error {
 	m, err := r.Member(a)
 	if err != nil {
 		return err
 	}
 	switch m.Kind {
 	case MemberOutput:
-		return fmt.Errorf("%s is an output jack: %w", a, ErrReadOnly)
+		return refuse(ErrReadOnly, "%s is an output jack; it can only be read", a)
 	case MemberText:
 		if value != 0 {
-			return fmt.Errorf("%s takes a word, got %g: %w", a, value, ErrRange)
+			return refuse(ErrRange, "%s takes a word, got %g", a, value)
 		}
 		if err := r.checkWord(m, word); err != nil {
-			return fmt.Errorf("%s: %w: %w", a, err, ErrRange)
+			return refuse(ErrRange, "%s: %w", a, err)
 		}
 		if r.patch.Module(m.module).Word(m.Param.Name) == word {
 			return nil
@@ -285,14 +421,14 @@ func (r *Rack) Set(a Address, value float64, word string, source string, frame i
 	case MemberParam:
 		if word != "" {
 			if len(m.Param.Choices) == 0 {
-				return fmt.Errorf("%s is %s, got %q: %w", a, m.Param.Range(), word, ErrRange)
+				return refuse(ErrRange, "%s is %s, got %q", a, m.Param.Range(), word)
 			}
 			if value, err = m.Param.Choice(word); err != nil {
-				return fmt.Errorf("%s: %w: %w", a, err, ErrRange)
+				return refuse(ErrRange, "%s: %w", a, err)
 			}
 		}
 		if err := m.Param.Check(value); err != nil {
-			return fmt.Errorf("%s: %w: %w", a, err, ErrRange)
+			return refuse(ErrRange, "%s: %w", a, err)
 		}
 		value = m.Param.Clamp(value) // the end itself, where a float32 is a hair beyond it
 		if r.cfg.ListenOnly && isMode(m.module, m.Param.Name) && value != float64(ListenOnly) {
@@ -304,10 +440,10 @@ func (r *Rack) Set(a Address, value float64, word string, source string, frame i
 		r.turn(m, value, frame)
 	case MemberInput:
 		if word != "" || math.IsNaN(value) || value < -12 || value > 12 {
-			return fmt.Errorf("%s takes −12 … 12 V: %w", a, ErrRange)
+			return refuse(ErrRange, "%s takes −12 … 12 V", a)
 		}
 		if c := r.cable(m.module, m.Jack.Name); c != nil {
-			return fmt.Errorf("%s holds a cable from %s; pull it first: %w", a, c.From, ErrReadOnly)
+			return refuse(ErrReadOnly, "%s holds a cable from %s; pull it first", a, c.From)
 		}
 		r.inputs[a] = value
 		r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
@@ -357,6 +493,15 @@ func (r *Rack) write(m *Member, word string) {
 	mod.Text[m.Param.Name] = word
 	if m.Param.Tuning {
 		r.compiler.Tune(r.patch)
+	}
+	if m.Param.Socket {
+		r.compiler.Socket(r.patch)
+	}
+	if (m.Param.Tuning || m.Param.Socket) && r.cfg.Recorded != nil {
+		r.send(instrument.Event{Kind: instrument.EventWord, Module: r.compiler.Handle(m.module), Index: uint8(m.index)})
+	}
+	if m.Param.Socket || m.Param.Ref {
+		r.resense()
 	}
 	r.rewrote(m.module, m.Param.Name)
 }
@@ -425,34 +570,62 @@ func (r *Rack) changed(a Address, value float64, word, source string) {
 
 // Apply takes one transition of the cluster, to be heard at a frame.
 func (r *Rack) Apply(t Transition, frame int64) {
+	r.begin()
 	r.board.apply(t, frame)
 	r.settings.told(&t)
+	if r.ended(nil) {
+		said := t
+		r.record(Input{Frame: frame, Transition: &said})
+	}
 }
 
 // Problem takes over that a neighbour could not publish or apply the topology:
 // the API Server's problem jack gives a trigger. What it says is for the
 // caller to show.
-func (r *Rack) Problem(Problem) { r.board.problem(r.pumped) }
+func (r *Rack) Problem(p Problem) {
+	r.begin()
+	r.board.problem(r.pumped)
+	if r.ended(nil) {
+		r.record(Input{Problem: &p})
+	}
+}
 
 // Fade starts the master fade: in after a start, out before an end. It takes
 // 50 ms.
 func (r *Rack) Fade(in bool) {
+	r.begin()
+	r.fade(in)
+	if r.ended(nil) {
+		r.record(Input{Fade: &in})
+	}
+}
+
+func (r *Rack) fade(in bool) {
 	k := instrument.EventFadeOut
 	if in {
 		k = instrument.EventFadeIn
 	} else {
 		r.release(true, 0)
+		r.releaseOut()
 	}
 	r.send(instrument.Event{Kind: k})
 }
 
 // Panic silences every module and lowers every gate at once. The API Server's
 // sync comes back at once, because without it there would be an alarm; all
-// else that the cluster holds up, its voices above all, comes back with the
-// next change of its state or of a wish (a heartbeat is none), or with Show.
+// else that the cluster holds up, its voices above all, and what rules make of
+// it stay silent until Show or another scene, whatever happens there.
 // A bare pod that a hand's gate held up goes, as the gate does; one whose gate
 // comes by a cable lives as long as that is high.
 func (r *Rack) Panic() {
+	r.begin()
+	r.panic()
+	if r.ended(nil) {
+		r.record(Input{Panic: true})
+	}
+}
+
+func (r *Rack) panic() {
 	r.send(instrument.Event{Kind: instrument.EventPanic})
 	for i := range r.members {
 		m := &r.members[i]
@@ -470,14 +643,23 @@ func (r *Rack) Panic() {
 		}
 	}
 	r.release(true, 0)
+	r.panicMIDI()
 	r.board.panicked()
 }
+
+// Silenced tells that a Panic holds down what comes from the cluster.
+func (r *Rack) Silenced() bool { return r.board.dark }
 
 // Show brings back after a Panic what the cluster holds up.
 func (r *Rack) Show() {
 	r.due = r.meters.Frame
+	r.begin()
+	r.board.dark = false
 	r.board.showAll(r.board.clock(0))
 	r.due = 0
+	if r.ended(nil) {
+		r.record(Input{Show: true})
+	}
 }
 
 // send queues an event for the engine. What finds no room waits its turn, so
@@ -493,6 +675,10 @@ func (r *Rack) send(e instrument.Event) {
 		r.backlog = append(r.backlog, e)
 	}
 }
+
+// journalSize is how much the engine may do between two Pumps and be recorded
+// whole.
+const journalSize = 1 << 15
 
 // backlogSize is how much waits for an engine that does not render before it
 // is thinned: at 500 transitions a second, half a minute.
@@ -525,6 +711,8 @@ func (r *Rack) thin() {
 // Pump moves what waits between the engine and the control side; call it a
 // hundred times a second or more. Frame is the engine's present.
 func (r *Rack) Pump(frame int64) {
+	r.pumped = max(r.pumped, frame)
+	r.recordApplied()
 	n := 0
 	for n < len(r.backlog) && r.Engine.Inbox.Push(r.backlog[n]) {
 		n++
@@ -542,6 +730,10 @@ func (r *Rack) Pump(frame int64) {
 		if !ok {
 			continue
 		}
+		if id.Kind() == kindMIDIOut {
+			r.midiSaid(&e)
+			continue
+		}
 		switch e.Kind {
 		case instrument.EventWish:
 			r.cameTo(id, int(e.Index), float64(e.Value), e.Frame)
@@ -551,6 +743,8 @@ func (r *Rack) Pump(frame int64) {
 			}
 		case instrument.EventGate:
 			r.gate(id, int(e.Index), e.Value > 0, e.Frame)
+		case instrument.EventBeat:
+			r.beat(id, &e)
 		}
 	}
 	if !r.settled && r.meters.Settled >= r.plan {
@@ -580,10 +774,16 @@ func (r *Rack) Pump(frame int64) {
 		}
 	}
 	r.playRules(frame)
+	for _, in := range r.midiIns {
+		in.pump(r, frame)
+	}
+	r.outward.pump(r, frame)
 	r.settings.flush(frame)
 	if frame >= r.nextTick {
 		r.nextTick = frame + int64(r.cfg.SampleRate/20)
 		r.board.tick(frame)
+		r.fillSlots()
+		r.endFades()
 	}
 }
 

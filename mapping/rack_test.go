@@ -254,8 +254,8 @@ func TestEtcdWrites(t *testing.T) {
 	}
 }
 
-// TestPanic: all falls at once; sync comes back at once, the rest with the
-// next change of the cluster's state, not with a heartbeat.
+// TestPanic: all falls at once; sync comes back at once, the rest only when a
+// hand says so or with another scene, whatever the cluster does meanwhile.
 func TestPanic(t *testing.T) {
 	r := newRig(t)
 	r.chord(3)
@@ -267,13 +267,38 @@ func TestPanic(t *testing.T) {
 	if n := r.struck("alarm", 0.1); n != 0 {
 		t.Error("a panic is no outage")
 	}
+	if !r.Silenced() {
+		t.Error("nobody can know that it is silenced")
+	}
 	r.ready("web-4")
-	r.wantGates("running", "1111")
-	r.want("/deployment/web/claim_1", 10)
-	r.Panic()
+	r.gone("web-1")
+	if err := errors.Join(r.Set("/deployment/web/replicas", 5, "", "hand", 0), r.Pull(instrument.JackRef{Module: "etcd/heartbeat", Jack: "write"}, "hand")); err != nil {
+		t.Fatal(err)
+	}
+	r.Note(0, 60, 100, 1, 0)
+	r.RuleGate(1, true, 0)
+	r.wantGates("running", "")
 	r.want("/deployment/web/claim_1", 0)
+	// An outage is told all the same.
+	r.say(KindAPIServer, "apiserver", FieldReachable, "false")
+	r.want("/apiserver/api/sync", 0)
+	r.say(KindAPIServer, "apiserver", FieldReachable, "true")
 	r.Show()
-	r.want("/deployment/web/claim_1", 10)
+	if r.Silenced() {
+		t.Error("it is silenced although it sounds")
+	}
+	r.wantGates("running", "0111")
+	r.want("/deployment/web/claim_2", 10)
+	r.want("/apiserver/api/sync", 10)
+	r.Panic()
+	r.want("/deployment/web/claim_2", 0)
+	if err := r.Load(&instrument.Patch{Modules: []instrument.Module{{ID: "nothing/such"}}}); err == nil || !r.Silenced() {
+		t.Errorf("a scene that is refused: %v, silenced %t", err, r.Silenced())
+	}
+	if err := r.Load(r.Patch().Clone()); err != nil {
+		t.Fatal(err)
+	}
+	r.want("/deployment/web/claim_2", 10)
 }
 
 // TestOverflow: what finds no room in the engine's queue waits, in order, and

@@ -15,8 +15,13 @@ import (
 const (
 	// everything is the pattern of those who name none: all containers.
 	everything = "/*"
-	// subscriptionLife is how long a subscription lasts without renewal.
+	// subscriptionLife is how long a subscription lasts without renewal, where
+	// no connection tells when the client is gone.
 	subscriptionLife = 60 * time.Second
+	// defaultResend is how often clients that ask for it are told everything
+	// again, leastResend the most often.
+	defaultResend = 2 * time.Second
+	leastResend   = 100 * time.Millisecond
 	// maxSubscribers and maxPatterns bound the work for one change.
 	maxSubscribers = 64
 	maxPatterns    = 16
@@ -36,21 +41,60 @@ const (
 
 // Client is one subscriber.
 type Client struct {
-	To       netip.AddrPort
+	To       netip.AddrPort // see Transport and Peer
 	Patterns []string
+	Listens  int       // addresses that it hears by OSCQuery's LISTEN
 	Static   bool      // configured, never expires
-	Expires  time.Time // zero when Static
+	Resend   bool      // is told everything again from time to time
+	Expires  time.Time // zero when Static, or while a connection stands
+}
+
+// terms are the terms of a subscription.
+type terms struct {
+	lasting bool // until unsubscribed or left
+	static  bool // configured
+	resend  bool // everything again from time to time
 }
 
 // subscriber is a Client as the feedback keeps it.
 type subscriber struct {
 	to, source netip.AddrPort // where it is told, whence it subscribed
 	patterns   []Pattern      // never changed in place: flush reads it unlocked
-	static     bool
+	listens    *listens       // nil without
+	terms      terms
 	expires    time.Time
+	resent     time.Time
+}
+
+// listens are the addresses that a client of OSCQuery hears one by one.
+type listens struct {
+	mu sync.RWMutex
+	to map[string]struct{}
+}
+
+func (l *listens) has(address string) bool {
+	if l == nil {
+		return false
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	_, ok := l.to[address]
+	return ok
+}
+
+func (l *listens) count() int {
+	if l == nil {
+		return 0
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return len(l.to)
 }
 
 func (s *subscriber) wants(address string) bool {
+	if s.listens.has(address) {
+		return true
+	}
 	for _, p := range s.patterns {
 		if p.MatchUnder(address) {
 			return true
@@ -78,11 +122,13 @@ type pull struct {
 // feedback carries values to clients. Everything below mu is shared; what
 // flush uses beside it belongs to the goroutine of run.
 type feedback struct {
-	names   *Namespace
-	bundles bool
-	log     *slog.Logger
-	wakeup  chan struct{}
-	stop    chan struct{}
+	names     *Namespace
+	bundles   bool
+	replyPort uint16
+	every     time.Duration // between two resends
+	log       *slog.Logger
+	wakeup    chan struct{}
+	stop      chan struct{}
 
 	mu      sync.Mutex
 	subs    []subscriber
@@ -129,19 +175,13 @@ func (f *feedback) close() { close(f.stop) }
 
 // subscribe adds or renews a subscription, and asks for the current values.
 // The pattern is kept.
-func (f *feedback) subscribe(to, source netip.AddrPort, p Pattern, static bool, now time.Time) error {
+func (f *feedback) subscribe(to, source netip.AddrPort, p Pattern, t terms, now time.Time) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.expire(now)
-	i := slices.IndexFunc(f.subs, func(s subscriber) bool { return s.to == to })
-	if i < 0 {
-		if len(f.subs) >= maxSubscribers {
-			return fmt.Errorf("%d clients are subscribed already, which is the most; try again when one has gone", maxSubscribers)
-		}
-		f.subs = append(f.subs, subscriber{to: to, source: source, static: static})
-		i = len(f.subs) - 1
+	s, err := f.subscriber(to, source, t, now)
+	if err != nil {
+		return err
 	}
-	s := &f.subs[i]
 	if !slices.ContainsFunc(s.patterns, p.equal) {
 		if len(s.patterns) >= maxPatterns {
 			return fmt.Errorf("%d patterns are subscribed already, which is the most; unsubscribe one or use a wider pattern", maxPatterns)
@@ -150,7 +190,76 @@ func (f *feedback) subscribe(to, source netip.AddrPort, p Pattern, static bool, 
 	}
 	s.source = source
 	s.expires = now.Add(subscriptionLife)
+	if s.terms.resend = s.terms.resend || t.resend; s.terms.resend {
+		s.resent = now
+		f.wake()
+	}
 	return f.addPull(pull{to: to, pattern: p, under: true})
+}
+
+// subscriber returns the subscriber that is told at to, a new one if there is
+// none. The lock is held.
+func (f *feedback) subscriber(to, source netip.AddrPort, t terms, now time.Time) (*subscriber, error) {
+	f.expire(now)
+	i := slices.IndexFunc(f.subs, func(s subscriber) bool { return s.to == to })
+	if i < 0 {
+		if len(f.subs) >= maxSubscribers {
+			return nil, fmt.Errorf("%d clients are subscribed already, which is the most; try again when one has gone", maxSubscribers)
+		}
+		f.subs = append(f.subs, subscriber{to: to, source: source, terms: t})
+		i = len(f.subs) - 1
+	}
+	return &f.subs[i], nil
+}
+
+// listen lets a connected client hear one address.
+func (f *feedback) listen(client netip.AddrPort, address string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.names.load().byAddress[address]; n == nil || !n.readable() {
+		return errors.New("no readable node has this address")
+	}
+	s, err := f.subscriber(client, client, terms{lasting: true}, time.Now())
+	if err != nil {
+		return err
+	}
+	if s.listens == nil {
+		s.listens = &listens{to: map[string]struct{}{}}
+	}
+	s.listens.mu.Lock()
+	defer s.listens.mu.Unlock()
+	s.listens.to[address] = struct{}{}
+	return nil
+}
+
+// ignore ends listen.
+func (f *feedback) ignore(client netip.AddrPort, address string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.subs, func(s subscriber) bool { return s.to == client })
+	if i < 0 || f.subs[i].listens == nil {
+		return
+	}
+	s := &f.subs[i]
+	s.listens.mu.Lock()
+	delete(s.listens.to, address)
+	s.listens.mu.Unlock()
+	f.prune(i)
+}
+
+// prune removes a subscriber that hears nothing. The lock is held.
+func (f *feedback) prune(i int) {
+	if s := &f.subs[i]; len(s.patterns) == 0 && s.listens.count() == 0 {
+		f.subs = slices.Delete(f.subs, i, i+1)
+	}
+}
+
+// left forgets a client whose connection has ended.
+func (f *feedback) left(client netip.AddrPort) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.subs = slices.DeleteFunc(f.subs, func(s subscriber) bool { return s.to == client })
+	f.pulls = slices.DeleteFunc(f.pulls, func(p pull) bool { return p.to == client })
 }
 
 func (p Pattern) equal(q Pattern) bool { return bytes.Equal(p.text, q.text) }
@@ -167,9 +276,7 @@ func (f *feedback) unsubscribe(to netip.AddrPort, pattern []byte) {
 	to = s.to
 	gone := func(p Pattern) bool { return pattern == nil || bytes.Equal(p.text, pattern) }
 	s.patterns = slices.DeleteFunc(slices.Clone(s.patterns), gone)
-	if len(s.patterns) == 0 {
-		f.subs = slices.Delete(f.subs, i, i+1)
-	}
+	f.prune(i)
 	f.pulls = slices.DeleteFunc(f.pulls, func(p pull) bool { return p.to == to && p.under && gone(p.pattern) })
 }
 
@@ -224,7 +331,7 @@ func (f *feedback) addPull(q pull) error {
 
 // expire removes subscribers that were not renewed. The lock is held.
 func (f *feedback) expire(now time.Time) {
-	f.subs = slices.DeleteFunc(f.subs, func(s subscriber) bool { return !s.static && now.After(s.expires) })
+	f.subs = slices.DeleteFunc(f.subs, func(s subscriber) bool { return !s.terms.lasting && now.After(s.expires) })
 }
 
 func (f *feedback) clients(now time.Time) []Client {
@@ -233,8 +340,8 @@ func (f *feedback) clients(now time.Time) []Client {
 	f.expire(now)
 	list := make([]Client, 0, len(f.subs))
 	for _, s := range f.subs {
-		c := Client{To: s.to, Static: s.static}
-		if !s.static {
+		c := Client{To: s.to, Static: s.terms.static, Resend: s.terms.resend, Listens: s.listens.count()}
+		if !s.terms.lasting {
 			c.Expires = s.expires
 		}
 		for _, p := range s.patterns {
@@ -307,6 +414,18 @@ func (f *feedback) replaced(old, now *tree) {
 	if len(f.subs) == 0 {
 		return
 	}
+	for i := len(f.subs) - 1; i >= 0; i-- {
+		if l := f.subs[i].listens; l != nil {
+			l.mu.Lock()
+			for address := range l.to {
+				if gone(address) {
+					delete(l.to, address)
+				}
+			}
+			l.mu.Unlock()
+			f.prune(i)
+		}
+	}
 	for i := range now.nodes {
 		n := &now.nodes[i]
 		if before := old.byAddress[n.Address]; n.readable() && (before == nil || !before.readable() || before.Tags != n.Tags) {
@@ -320,15 +439,25 @@ func (f *feedback) replaced(old, now *tree) {
 func (f *feedback) run(send func(netip.AddrPort, []byte) error) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
 	for {
 		select {
 		case <-f.stop:
 			return
 		case <-pause.C:
 		}
+		if wait, any := f.repeat(time.Now()); any {
+			again.Reset(wait)
+		} else {
+			again.Stop()
+		}
 		select {
 		case <-f.stop:
 			return
+		case <-again.C:
+			pause.Reset(0)
+			continue
 		case <-f.wakeup:
 		}
 		pause.Reset(flushInterval)
@@ -336,6 +465,33 @@ func (f *feedback) run(send func(netip.AddrPort, []byte) error) {
 			f.wake()
 		}
 	}
+}
+
+// repeat asks for everything again for those who want it and whose time has
+// come, and returns how long it is until the next one's, if there is any. Who
+// has not yet got all of the last time waits for that first.
+func (f *feedback) repeat(now time.Time) (wait time.Duration, any bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expire(now)
+	for i := range f.subs {
+		s := &f.subs[i]
+		if !s.terms.resend {
+			continue
+		}
+		if now.Sub(s.resent) >= f.every {
+			s.resent = now
+			if !slices.ContainsFunc(f.pulls, func(p pull) bool { return p.to == s.to && p.under }) {
+				for _, p := range s.patterns {
+					_ = f.addPull(pull{to: s.to, pattern: p, under: true}) // when too many wait, the next time will do
+				}
+			}
+		}
+		if w := f.every - now.Sub(s.resent); !any || w < wait {
+			wait, any = w, true
+		}
+	}
+	return wait, any
 }
 
 // flushSafely is flush, and survives a Get that panics as the server survives
@@ -387,7 +543,7 @@ func (f *feedback) flush(now time.Time, send func(netip.AddrPort, []byte) error)
 	for i := range f.told {
 		s := &f.told[i]
 		for _, p := range f.pieces {
-			if p.end > p.start && p.except != s.to && p.except != s.source && s.wants(p.address) {
+			if p.end > p.start && !f.spoke(s, p.except) && s.wants(p.address) {
 				f.send(s.to, f.out[p.start:p.end], send)
 			}
 		}
@@ -400,6 +556,26 @@ func (f *feedback) flush(now time.Time, send func(netip.AddrPort, []byte) error)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.queue) > 0 || len(f.pulls) > 0
+}
+
+// spoke reports whether a subscriber is the client that caused a change. One
+// that is configured is the device that it is on, unless another program there
+// has subscribed itself: a tablet sends from another port than it listens on.
+// On this machine, where many programs run, only the port counts.
+func (f *feedback) spoke(s *subscriber, client netip.AddrPort) bool {
+	switch {
+	case !client.IsValid():
+		return false
+	case client == s.to || client == s.source:
+		return true
+	case isConnected(client) || client.Addr() != s.to.Addr():
+		return false
+	case f.replyPort != 0 && s.to.Port() == f.replyPort:
+		return true
+	case !s.terms.static || client.Addr().IsLoopback():
+		return false
+	}
+	return !slices.ContainsFunc(f.told, func(o subscriber) bool { return client == o.to || client == o.source })
 }
 
 // read appends the present value of n to out and returns where it lies.

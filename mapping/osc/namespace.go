@@ -65,6 +65,11 @@ type Node struct {
 	Doc, Unit string
 	// Range has at most one entry for each tag.
 	Range []Range
+	// Critical says that it must not be lost: it is played although its client
+	// sends too much. The node /panic always is.
+	Critical bool
+	// Labels are words to find it by, OSCQuery's TAGS.
+	Labels []string
 }
 
 // readable and writable test the Access.

@@ -35,6 +35,12 @@ func (q *schedule) fits(messages, bytes int) bool {
 	return len(q.heap)+messages <= q.max && q.bytes+bytes <= q.maxBytes
 }
 
+// fitsReserve reports whether a message that must pass fits: the queue may be
+// twice as long for it.
+func (q *schedule) fitsReserve(bytes int) bool {
+	return len(q.heap) < 2*q.max && q.bytes+bytes <= 2*q.maxBytes
+}
+
 func (q *schedule) before(i, j int) bool {
 	a, b := &q.heap[i], &q.heap[j]
 	if !a.at.Equal(b.at) {

@@ -282,6 +282,7 @@ func TestListensOnLoopbackByDefault(t *testing.T) {
 }
 
 func TestMalformedIsCountedAndLoggedOnceASecond(t *testing.T) {
+	t.Parallel()
 	r := newRecorder()
 	s, l := startServer(t, ServerConfig{}, r)
 	c := dial(t, s.Addr())

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/k8s-synth/k8s-synth/mapping/announce"
 )
 
 // Addresses that the surface itself answers or sends.
@@ -16,13 +18,41 @@ const (
 	addrUnsubscribe = "/unsubscribe"
 	addrResend      = "/resend"
 	addrError       = "/error"
+	// addrPanic is a node's; it always passes.
+	addrPanic = "/panic"
 )
 
 // Config says how a Surface listens and whom it tells. Zero values take
 // defaults.
 type Config struct {
-	// Addr is host:port, see ServerConfig.Addr.
+	// Addr is host:port for datagrams, see ServerConfig.Addr.
 	Addr string
+	// TCP is host:port for connections, empty for none; see ServerConfig.TCP.
+	TCP string
+	// Query is host:port for OSCQuery, empty for none: the nodes as JSON over
+	// HTTP, and a WebSocket for values and changes. HTTP changes nothing; what
+	// comes over the WebSocket is played as if it came by TCP.
+	Query string
+	// Allow names the addresses that may play and look besides this machine's
+	// own, see ServerConfig.Allow.
+	Allow []netip.Prefix
+	// Rate is how many messages a second one client may send, see
+	// ServerConfig.Rate. Default: 2000. Negative: no limit.
+	Rate int
+	// ReplyPort is the port that answers and feedback to datagrams go to.
+	// Default: the sender's, or the one that it names in /subscribe.
+	ReplyPort uint16
+	// Resend is how often Subscribers, and clients that ask for it in
+	// /subscribe, are told everything again: datagrams may be lost. Zero means
+	// never for Subscribers and 2 s for the others; the least is 0.1 s.
+	Resend time.Duration
+	// Name is what OSCQuery and the announcement call the instrument. Default:
+	// k8s-synth.
+	Name string
+	// Announce says whether the ports are announced by multicast DNS.
+	Announce Announce
+	// Interfaces limits the announcement to interfaces of these names.
+	Interfaces []string
 	// Logger takes what goes wrong. Default: slog.Default.
 	Logger *slog.Logger
 	// Subscribers are told of changes for as long as the surface lives.
@@ -33,7 +63,21 @@ type Config struct {
 	Bundles bool
 	// Lookahead hands messages with a time tag over this much before it.
 	Lookahead time.Duration
+	// Stray, if set, is asked about a message whose address no node has, and
+	// tells whether it took it; then nothing is refused. It is called as a
+	// Node's Set is.
+	Stray func(m *Message, c Cause) bool
 }
+
+// Announce says whether ports are announced by multicast DNS.
+type Announce uint8
+
+// Kinds of Announce.
+const (
+	AnnounceReachable Announce = iota // those that others can reach
+	AnnounceNever
+	AnnounceAlways // also those on loopback, where Interfaces names it
+)
 
 // Subscription names a client and what it wants to know.
 type Subscription struct {
@@ -44,11 +88,14 @@ type Subscription struct {
 // Surface is a Namespace that is played over a Server: it sets nodes,
 // answers questions and tells subscribers what changed.
 type Surface struct {
-	server *Server
-	names  Namespace
-	feed   *feedback
-	errors errorLimiter
-	log    *slog.Logger
+	server  *Server
+	query   *queryServer // nil without
+	names   Namespace
+	feed    *feedback
+	errors  errorLimiter
+	log     *slog.Logger
+	notices []*announce.Announcement
+	stray   func(*Message, Cause) bool
 
 	stop    sync.Once
 	served  chan struct{}
@@ -61,16 +108,26 @@ type Surface struct {
 
 // Open listens and serves the nodes until Close. A Set may be called before
 // Open returns; where it needs the Surface itself, pass no nodes here and the
-// first ones to Replace. The error wraps ErrPortInUse when the port is taken.
+// first ones to Replace. The error wraps ErrPortInUse when a port is taken.
 func Open(cfg Config, nodes []Node) (*Surface, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	s := &Surface{log: cfg.Logger, served: make(chan struct{}), flushed: make(chan struct{})}
+	if cfg.Name == "" {
+		cfg.Name = "k8s-synth"
+	}
+	if cfg.Resend < 0 || cfg.Resend > 0 && cfg.Resend < leastResend {
+		return nil, fmt.Errorf("osc: resend every %v, expected 0 for never or at least %v", cfg.Resend, leastResend)
+	}
+	s := &Surface{log: cfg.Logger, stray: cfg.Stray, served: make(chan struct{}), flushed: make(chan struct{})}
 	if err := s.names.Replace(nodes); err != nil {
 		return nil, err
 	}
 	s.feed = newFeedback(&s.names, cfg.Bundles, cfg.Logger)
+	s.feed.replyPort = cfg.ReplyPort
+	if s.feed.every = cfg.Resend; s.feed.every == 0 {
+		s.feed.every = defaultResend
+	}
 	for _, sub := range cfg.Subscribers {
 		if sub.Pattern == "" {
 			sub.Pattern = everything
@@ -82,16 +139,27 @@ func Open(cfg Config, nodes []Node) (*Surface, error) {
 		if err != nil {
 			return nil, fmt.Errorf("osc: subscriber %s: %w", sub.To, err)
 		}
-		if err := s.feed.subscribe(unmap(sub.To), unmap(sub.To), p, true, time.Now()); err != nil {
+		to := unmap(sub.To)
+		if err := s.feed.subscribe(to, to, p, terms{lasting: true, static: true, resend: cfg.Resend > 0}, time.Now()); err != nil {
 			return nil, fmt.Errorf("osc: subscriber %s: %w", sub.To, err)
 		}
 	}
-	server, err := Listen(ServerConfig{Addr: cfg.Addr, Logger: cfg.Logger, Lookahead: cfg.Lookahead})
+	server, err := Listen(ServerConfig{
+		Addr: cfg.Addr, TCP: cfg.TCP, Allow: cfg.Allow, Rate: cfg.Rate, Urgent: s.urgent, ReplyPort: cfg.ReplyPort,
+		Logger: cfg.Logger, Lookahead: cfg.Lookahead,
+	})
 	if err != nil {
 		return nil, err
 	}
 	s.server = server
+	server.handler = s // a WebSocket may come before Serve has begun
 	s.errors.init()
+	if cfg.Query != "" {
+		if s.query, err = listenQuery(s, cfg); err != nil {
+			server.Close()
+			return nil, err
+		}
+	}
 	go func() {
 		defer close(s.served)
 		if err := server.Serve(s); err != nil {
@@ -102,11 +170,59 @@ func Open(cfg Config, nodes []Node) (*Surface, error) {
 		defer close(s.flushed)
 		s.feed.run(server.Send)
 	}()
+	if s.query != nil {
+		s.query.start()
+	}
+	if err := s.announce(cfg); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
-// Addr returns the address that the surface listens on.
+// announce tells the network of the ports.
+func (s *Surface) announce(cfg Config) error {
+	if cfg.Announce == AnnounceNever {
+		return nil
+	}
+	a := s.Addrs()
+	for _, port := range []struct {
+		kind string
+		addr netip.AddrPort
+	}{{announce.OSC, a.UDP}, {oscOverTCP, a.TCP}, {announce.OSCQuery, a.Query}} {
+		if !port.addr.IsValid() || port.addr.Addr().IsLoopback() && cfg.Announce != AnnounceAlways {
+			continue
+		}
+		n, err := announce.Start(announce.Service{
+			Instance: cfg.Name, Type: port.kind, Port: int(port.addr.Port()), Addr: port.addr.Addr(),
+			TXT: []string{"txtvers=1"}, Interfaces: cfg.Interfaces,
+		}, cfg.Logger)
+		if err != nil {
+			return fmt.Errorf("osc: %w", err)
+		}
+		s.notices = append(s.notices, n)
+	}
+	return nil
+}
+
+// oscOverTCP is announced for the TCP port.
+const oscOverTCP = "_osc._tcp"
+
+// Addr returns the address that the surface listens on for datagrams.
 func (s *Surface) Addr() netip.AddrPort { return s.server.Addr() }
+
+// Addrs are the addresses of a Surface; those that it does not listen on are
+// zero.
+type Addrs struct{ UDP, TCP, Query netip.AddrPort }
+
+// Addrs returns all addresses that the surface listens on.
+func (s *Surface) Addrs() Addrs {
+	a := Addrs{UDP: s.server.Addr(), TCP: s.server.TCPAddr()}
+	if s.query != nil {
+		a.Query = s.query.addr()
+	}
+	return a
+}
 
 // Stats returns the server's counters.
 func (s *Surface) Stats() Stats { return s.server.Stats() }
@@ -126,7 +242,11 @@ func (s *Surface) Replace(nodes []Node) error {
 	if err := s.names.Replace(nodes); err != nil {
 		return err
 	}
-	s.feed.replaced(old, s.names.load())
+	now := s.names.load()
+	s.feed.replaced(old, now)
+	if s.query != nil {
+		s.query.replaced(old, now)
+	}
 	return nil
 }
 
@@ -161,6 +281,18 @@ func (s *Surface) Tell(address string, args ...Arg) error {
 	return nil
 }
 
+// TellTo is Tell to one address, whether it has subscribed or not.
+func (s *Surface) TellTo(to netip.AddrPort, address string, args ...Arg) error {
+	if err := CheckAddress(address); err != nil {
+		return err
+	}
+	message, err := AppendMessage(nil, address, args...)
+	if err != nil {
+		return err
+	}
+	return s.server.Send(unmap(to), message)
+}
+
 // Refuse tells a client why a message of its had no effect, for what only turns
 // out after Set has returned. Any goroutine may call it.
 func (s *Surface) Refuse(to netip.AddrPort, address string, why error) {
@@ -169,15 +301,31 @@ func (s *Surface) Refuse(to netip.AddrPort, address string, why error) {
 		s.log.Error("osc: error cannot be sent", "address", address, "error", err)
 		return
 	}
-	_ = s.server.Send(to, message) // the server counts and logs what cannot be sent
+	_ = s.server.Send(s.server.replyTo(unmap(to)), message) // the server counts and logs what cannot be sent
 }
+
+// urgent reports whether a message is played although its client sends too
+// much.
+func (s *Surface) urgent(m *Message) bool {
+	n := s.names.load().byAddress[string(m.address)]
+	return n != nil && (n.Critical || n.Address == addrPanic)
+}
+
+// Left implements Leaver.
+func (s *Surface) Left(client netip.AddrPort) { s.feed.left(client) }
 
 // Close stops listening and sending and waits for both to end. No Get or Set
 // is called by the surface afterwards. It must not be called by a Set.
 func (s *Surface) Close() error {
 	var err error
 	s.stop.Do(func() {
-		err = s.server.Close()
+		for _, n := range s.notices {
+			n.Close()
+		}
+		if s.query != nil {
+			err = s.query.close()
+		}
+		err = errors.Join(err, s.server.Close())
 		s.feed.close()
 		<-s.served
 		<-s.flushed
@@ -198,17 +346,17 @@ func (s *Surface) Handle(from netip.AddrPort, m *Message, at time.Time) {
 		s.subscribe(from, m)
 		return
 	case addrUnsubscribe:
-		pattern, to, err := subscription(from, m)
+		w, err := s.wish(from, m)
 		if err != nil {
 			s.refuse(from, m.address, err)
 			return
 		}
-		s.feed.unsubscribe(to, pattern)
+		s.feed.unsubscribe(w.to, w.pattern)
 		return
 	case addrResend:
-		_, to, err := subscription(from, m)
+		w, err := s.wish(from, m)
 		if err == nil {
-			err = s.feed.resend(to)
+			err = s.feed.resend(w.to)
 		}
 		if err != nil {
 			s.refuse(from, m.address, err)
@@ -218,6 +366,9 @@ func (s *Surface) Handle(from netip.AddrPort, m *Message, at time.Time) {
 		return // a peer's complaint is not answered by another one
 	}
 	if !HasWildcard(m.address) {
+		if s.stray != nil && s.stray(m, cause) {
+			return
+		}
 		if s.errors.allow(from, at) {
 			s.sendError(from, m.address, "unknown address; "+t.nearest(m.address))
 		}
@@ -241,7 +392,7 @@ func (s *Surface) Handle(from netip.AddrPort, m *Message, at time.Time) {
 	case !found:
 		s.refuse(from, m.address, errNoMatch)
 	case asks && readable:
-		s.feed.pull(from, p.clone(), false)
+		s.feed.pull(s.server.replyTo(from), p.clone(), false)
 	case asks:
 		s.refuse(from, m.address, errNothingToRead)
 	}
@@ -269,7 +420,7 @@ func (s *Surface) play(n *Node, m *Message, c Cause) {
 			s.log.Error("osc: value cannot be sent", "address", n.Address, "error", err)
 			return
 		}
-		s.server.Send(c.From, s.reply) // the server counts and logs what cannot be sent
+		s.server.Send(s.server.replyTo(c.From), s.reply) // the server counts and logs what cannot be sent
 		return
 	}
 	if !n.writable() {
@@ -318,42 +469,64 @@ func (s *Surface) trigger(n *Node, m *Message, c Cause) {
 	}
 }
 
-// subscription reads the arguments of /subscribe and its like: a pattern and
-// a port, each of which may be missing.
-func subscription(from netip.AddrPort, m *Message) (pattern []byte, to netip.AddrPort, err error) {
-	to = from
+// wish is what a client asks for by /subscribe and its like.
+type wish struct {
+	pattern []byte // nil when it names none
+	to      netip.AddrPort
+	resend  bool
+}
+
+// wordResend asks for everything again from time to time.
+const wordResend = "resend"
+
+// wish reads the arguments of /subscribe and its like, each of which may be
+// missing.
+func (s *Surface) wish(from netip.AddrPort, m *Message) (w wish, err error) {
+	const expected = "expected [s:pattern] [i:port] [s:resend]"
+	w.to = s.server.replyTo(from)
 	it := m.Args()
 	for a, ok := it.Next(); ok; a, ok = it.Next() {
 		if a.tag == TagString || a.tag == TagSymbol {
-			if pattern != nil {
-				return nil, to, errors.New("got two patterns, expected [s:pattern] [i:port]")
-			}
-			if pattern = a.data; len(pattern) == 0 {
-				pattern = []byte(everything)
+			switch {
+			case string(a.data) == wordResend:
+				w.resend = true
+			case w.pattern != nil:
+				return w, errors.New("got two patterns, " + expected)
+			case len(a.data) == 0:
+				w.pattern = []byte(everything)
+			default:
+				w.pattern = a.data
 			}
 			continue
 		}
 		port, ok := a.Number()
 		if !ok || !(port >= 1 && port <= 65535) {
-			return nil, to, fmt.Errorf("got %s, expected [s:pattern] [i:port], with a port in 1…65535", a)
+			return w, fmt.Errorf("got %s, %s, with a port in 1…65535", a, expected)
 		}
-		to = netip.AddrPortFrom(from.Addr(), uint16(port))
+		if isConnected(from) {
+			return w, errors.New("got a port, expected none: feedback comes back over the connection")
+		}
+		w.to = netip.AddrPortFrom(from.Addr(), uint16(port))
 	}
-	return pattern, to, nil
+	return w, nil
 }
 
 func (s *Surface) subscribe(from netip.AddrPort, m *Message) {
-	pattern, to, err := subscription(from, m)
-	if own := s.Addr(); to.Port() == own.Port() && (to.Addr() == own.Addr() || to.Addr().IsLoopback()) {
+	w, err := s.wish(from, m)
+	own := s.Addr()
+	switch {
+	case err != nil:
+	case w.to.Port() == own.Port() && (w.to.Addr() == own.Addr() || w.to.Addr().IsLoopback()):
 		err = errors.New("this is the instrument's own address, expected that of a client")
-	}
-	if err == nil {
-		if pattern == nil {
-			pattern = []byte(everything)
+	case isConnected(from) && !s.server.alive(from):
+		return // it waited for its time longer than its client
+	default:
+		if w.pattern == nil {
+			w.pattern = []byte(everything)
 		}
 		var p Pattern
-		if p, err = ParsePattern(pattern); err == nil {
-			err = s.feed.subscribe(to, from, p.clone(), false, time.Now())
+		if p, err = ParsePattern(w.pattern); err == nil {
+			err = s.feed.subscribe(w.to, from, p.clone(), terms{lasting: isConnected(from), resend: w.resend}, time.Now())
 		}
 	}
 	if err != nil {
@@ -375,7 +548,7 @@ func (s *Surface) sendError(to netip.AddrPort, address []byte, text string) {
 		s.log.Error("osc: error cannot be sent", "address", string(address), "error", err)
 		return
 	}
-	s.server.Send(to, s.reply) // the server counts and logs what cannot be sent
+	s.server.Send(s.server.replyTo(to), s.reply) // the server counts and logs what cannot be sent
 }
 
 const (

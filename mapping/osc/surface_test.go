@@ -420,18 +420,18 @@ func TestSubscribersExpireUnlessStatic(t *testing.T) {
 	addr := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port) }
 	everythingPattern, _ := ParsePattern([]byte(everything))
 	now := time.Unix(1.8e9, 0)
-	if err := f.subscribe(addr(1), addr(1), everythingPattern, true, now); err != nil {
+	if err := f.subscribe(addr(1), addr(1), everythingPattern, terms{lasting: true, static: true}, now); err != nil {
 		t.Fatal(err)
 	}
 	for port := uint16(2); port <= maxSubscribers; port++ {
-		if err := f.subscribe(addr(port), addr(port), everythingPattern, false, now); err != nil {
+		if err := f.subscribe(addr(port), addr(port), everythingPattern, terms{}, now); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.subscribe(addr(1000), addr(1000), everythingPattern, false, now); err == nil {
+	if err := f.subscribe(addr(1000), addr(1000), everythingPattern, terms{}, now); err == nil {
 		t.Error("one subscriber too many was accepted")
 	}
-	if err := f.subscribe(addr(2), addr(2), everythingPattern, false, now.Add(30*time.Second)); err != nil {
+	if err := f.subscribe(addr(2), addr(2), everythingPattern, terms{}, now.Add(30*time.Second)); err != nil {
 		t.Errorf("renewal: %v", err)
 	}
 	if n := len(f.clients(now.Add(60 * time.Second))); n != maxSubscribers {
@@ -440,7 +440,7 @@ func TestSubscribersExpireUnlessStatic(t *testing.T) {
 	if n := len(f.clients(now.Add(61 * time.Second))); n != 2 {
 		t.Errorf("%d clients after 61 s, want the static and the renewed one", n)
 	}
-	if err := f.subscribe(addr(1000), addr(1000), everythingPattern, false, now.Add(61*time.Second)); err != nil {
+	if err := f.subscribe(addr(1000), addr(1000), everythingPattern, terms{}, now.Add(61*time.Second)); err != nil {
 		t.Error(err)
 	}
 	cs := f.clients(now.Add(1000 * time.Hour))
@@ -449,7 +449,7 @@ func TestSubscribersExpireUnlessStatic(t *testing.T) {
 	}
 	for i := range maxPatterns + 1 {
 		p, _ := ParsePattern(fmt.Appendf(nil, "/p%d", i))
-		if err := f.subscribe(addr(9), addr(9), p, false, now); (err != nil) != (i == maxPatterns) {
+		if err := f.subscribe(addr(9), addr(9), p, terms{}, now); (err != nil) != (i == maxPatterns) {
 			t.Errorf("pattern %d: %v", i, err)
 		}
 	}
@@ -644,12 +644,12 @@ func TestDispatchAllocatesNothing(t *testing.T) {
 		{Address: "/voice/wave", Tags: "s", Access: ReadWrite, Get: value,
 			Set: func(args []Arg, _ Cause) error { sum += float64(len(args[0].Bytes())); return nil }},
 	}
-	s, err := Open(Config{Addr: ":0"}, nodes)
+	s, err := Open(Config{Addr: ":0", Rate: -1}, nodes)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Close() // the socket is not needed, its goroutines would be counted
-	if err := s.feed.subscribe(s.Addr(), s.Addr(), Pattern{text: []byte(everything)}, true, time.Now()); err != nil {
+	if err := s.feed.subscribe(s.Addr(), s.Addr(), Pattern{text: []byte(everything)}, terms{lasting: true}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	server := s.server

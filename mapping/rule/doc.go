@@ -4,7 +4,7 @@
 // a Set and what comes back to the rack and the surfaces. It knows signals and
 // words, no client of Kubernetes and no socket.
 //
-// A rule has a condition, when, and plays one or more of four things:
+// A rule has a condition, when, and plays one or more of these things:
 //
 //   - note: a MIDI note number, fractions being microtones, with velocity
 //     (1…127, else 100), duration (0.001…60 s, else 0.1) and channel (1…16,
@@ -13,11 +13,21 @@
 //     it; an object that is gone holds none.
 //   - cv: volts, −10…10, which the channel keeps until the next.
 //   - osc: a message, {address: …, args: […]}. An address that begins with a
-//     slash is written as it is, any other is an expression.
+//     slash is written as it is, any other is an expression. With to it goes to
+//     one host:port, if the instrument allows that, and else to everyone who
+//     listens.
+//   - port: the note goes to a MIDI port in place of the rack, and with it what
+//     only a port takes: cc: {number: 0…119, value: 0…127}, bend (semitones; a
+//     channel has 2 each way), pressure (0…127) and program (1…128). A port is
+//     a part of its name, or a pattern with * and ?, written as it is; behind a
+//     = stands an expression. With mpe: true each pod has a channel of its own,
+//     that of its slot, on which the note is bent to its fraction and bend
+//     reaches 48 semitones. Whatever fails later, the note ends.
 //
-// Velocity, duration and volts beyond their range are held at its end; a note
-// or a channel beyond it is an error. What a first list or a relist brings is
-// quiet: it plays no note and no message, gates and CV follow it.
+// Velocity, duration, volts and what a port gets beyond their range are held at
+// its end; a note, a channel, a controller's number or a program beyond it is
+// an error. What a first list or a relist brings is quiet: it plays no note, no
+// message and no program; gates, CV, controllers, bend and pressure follow it.
 //
 // # Expressions
 //

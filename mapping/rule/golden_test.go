@@ -52,6 +52,25 @@ func (s *specNode) UnmarshalYAML(n *yaml.Node) error {
 			s.Duration = v.Value
 		case "channel":
 			s.Channel = v.Value
+		case "port":
+			s.Port = v.Value
+		case "mpe":
+			s.MPE = v.Value
+		case "bend":
+			s.Bend = v.Value
+		case "pressure":
+			s.Pressure = v.Value
+		case "program":
+			s.Program = v.Value
+		case "cc":
+			s.CC = &CC{}
+			for j := 0; j+1 < len(v.Content); j += 2 {
+				if v.Content[j].Value == "number" {
+					s.CC.Number = v.Content[j+1].Value
+				} else {
+					s.CC.Value = v.Content[j+1].Value
+				}
+			}
 		case "gate":
 			s.Gate = v.Value
 		case "cv":
@@ -59,8 +78,12 @@ func (s *specNode) UnmarshalYAML(n *yaml.Node) error {
 		case "osc":
 			s.OSC = &OSC{}
 			for j := 0; j+1 < len(v.Content); j += 2 {
-				if v.Content[j].Value == "address" {
+				switch v.Content[j].Value {
+				case "address":
 					s.OSC.Address = v.Content[j+1].Value
+					continue
+				case "to":
+					s.OSC.To = v.Content[j+1].Value
 					continue
 				}
 				for _, a := range v.Content[j+1].Content {
@@ -76,7 +99,24 @@ func (s *specNode) UnmarshalYAML(n *yaml.Node) error {
 
 // line writes an output as the golden files hold it.
 func line(o Output) string {
+	text := bare(o)
+	if o.MPE {
+		text += " mpe"
+	}
+	if o.Port != "" {
+		text += fmt.Sprintf(" to %q", o.Port)
+	}
+	return text
+}
+
+func bare(o Output) string {
 	switch o.Kind {
+	case ControlChange:
+		return fmt.Sprintf("cc %s channel %d: %d is %.6g", o.Rule, o.Channel, o.Number, o.Value)
+	case PitchBend, ChannelPressure:
+		return fmt.Sprintf("%v %s channel %d: %.6g", o.Kind, o.Rule, o.Channel, o.Value)
+	case ProgramChange:
+		return fmt.Sprintf("program %s channel %d: %d", o.Rule, o.Channel, o.Number)
 	case Note:
 		return fmt.Sprintf("note %s channel %d: %.6g velocity %.6g for %.6g s", o.Rule, o.Channel, o.Note, o.Velocity, o.Duration)
 	case Gate:

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/cel-go/common/types"
@@ -25,10 +27,14 @@ const (
 	Gate
 	CV
 	OSCMessage
+	ControlChange
+	PitchBend
+	ChannelPressure
+	ProgramChange
 )
 
 func (k Kind) String() string {
-	return [...]string{"note", "gate", "cv", "osc"}[k]
+	return [...]string{"note", "gate", "cv", "osc", "cc", "bend", "pressure", "program"}[k]
 }
 
 // Output is something that a rule plays.
@@ -36,6 +42,16 @@ type Output struct {
 	Kind    Kind
 	Rule    string // its name
 	Channel int    // 1…16
+	// Port is where it goes: that of a note, cc, bend, pressure or program is a
+	// pattern of MIDI ports, and empty only of a note that stays in the rack;
+	// that of an OSCMessage is host:port, and empty is everyone who listens.
+	Port string
+	// MPE tells that Channel is a member channel, 2…16, that belongs to one pod.
+	MPE bool
+	// Of a ControlChange: the controller, 0…119; of a ProgramChange 1…128.
+	Number int
+	// Of a ControlChange or ChannelPressure 0…127, of a PitchBend in semitones.
+	Value float64
 	// Of a Note: the MIDI note 0…127 with its fraction, the velocity 1…127 and
 	// how long it holds, in seconds.
 	Note, Velocity, Duration float64
@@ -81,6 +97,9 @@ type rule struct {
 
 	when, note, velocity, duration, channel, gate, cv *expression
 
+	port, mpe, ccNumber, ccValue, bend, pressure, program *expression
+
+	to        *expression
 	address   *expression
 	args      []*expression
 	argFields []string
@@ -95,10 +114,10 @@ type rule struct {
 }
 
 // follows tells that a rule has a state, which quiet transitions move as well.
-func (r *rule) follows() bool { return r.gate != nil || r.cv != nil }
+func (r *rule) follows() bool { return r.gate != nil || r.cv != nil || r.steers() }
 
-// strikes tells that a rule does something just once.
-func (r *rule) strikes() bool { return r.note != nil || r.address != nil }
+// steers tells that a rule moves a control of another instrument.
+func (r *rule) steers() bool { return r.ccValue != nil || r.bend != nil || r.pressure != nil }
 
 // Compile checks and compiles rules. Its error joins an *Error for every
 // mistake. The seed decides what random gives.
@@ -152,8 +171,8 @@ func (c *compiler) rule(index int, s *Spec) *rule {
 			c.say("when", 0, 0, errors.New("the condition is never true: no transition has two kinds or two fields"))
 		}
 	}
-	if s.Note == "" && s.Gate == "" && s.CV == "" && s.OSC == nil {
-		c.say("", 0, 0, errors.New("the rule plays nothing; expected one or more of note, gate, cv and osc"))
+	if s.Note == "" && s.Gate == "" && s.CV == "" && s.OSC == nil && !s.outward() {
+		c.say("", 0, 0, errors.New("the rule plays nothing; expected one or more of note, gate, cv, osc, and with a port cc, bend, pressure and program"))
 	}
 	r.note = c.expression(before, "note", s.Note, aNumber)
 	after := playLanguage()
@@ -167,9 +186,10 @@ func (c *compiler) rule(index int, s *Spec) *rule {
 			c.say(f.name, 0, 0, fmt.Errorf("%s belongs to a note, and the rule has none", f.name))
 		}
 	}
-	if s.Channel != "" && s.Note == "" && s.Gate == "" && s.CV == "" {
-		c.say("channel", 0, 0, errors.New("channel belongs to a note, gate or cv, and the rule has none"))
+	if s.Channel != "" && s.Note == "" && s.Gate == "" && s.CV == "" && !s.outward() {
+		c.say("channel", 0, 0, errors.New("channel belongs to a note, gate or cv, or to what a port gets, and the rule has none"))
 	}
+	c.outward(after, r, s)
 	c.within("note", r.note, lowestNote, topNote, "")
 	c.within("velocity", r.velocity, 1, 127, "")
 	c.within("duration", r.duration, MinDuration, MaxDuration, " seconds")
@@ -220,6 +240,92 @@ func (c *compiler) within(field string, x *expression, low, high float64, unit s
 	}
 }
 
+// outward tells whether a rule has what only a MIDI port takes.
+func (s *Spec) outward() bool {
+	return s.CC != nil || s.Bend != "" || s.Pressure != "" || s.Program != ""
+}
+
+// outward compiles what goes to a MIDI port.
+func (c *compiler) outward(l *language, r *rule, s *Spec) {
+	r.port = c.place(l, "port", s.Port, checkPort)
+	r.mpe = c.expression(l, "mpe", s.MPE, aTruth)
+	r.bend = c.expression(l, "bend", s.Bend, aNumber)
+	r.pressure = c.expression(l, "pressure", s.Pressure, aNumber)
+	r.program = c.expression(l, "program", s.Program, anInt)
+	if s.CC != nil {
+		r.ccNumber = c.expression(l, "cc.number", s.CC.Number, anInt)
+		r.ccValue = c.expression(l, "cc.value", s.CC.Value, aNumber)
+		if s.CC.Number == "" || s.CC.Value == "" {
+			c.say("cc", 0, 0, errors.New("cc has a number, 0 … 119, and a value, 0 … 127; expected both"))
+		}
+	}
+	if s.Port == "" {
+		for _, f := range []struct {
+			name string
+			has  bool
+		}{{"mpe", s.MPE != ""}, {"cc", s.CC != nil}, {"bend", s.Bend != ""}, {"pressure", s.Pressure != ""}, {"program", s.Program != ""}} {
+			if f.has {
+				c.say(f.name, 0, 0, fmt.Errorf("%s goes out by MIDI, and the rule has no port; write one, such as port: synth, or port: \"*\" for all", f.name))
+			}
+		}
+	} else if s.Note == "" && !s.outward() {
+		c.say("port", 0, 0, errors.New("port belongs to a note, cc, bend, pressure or program, and the rule has none"))
+	}
+	if r.mpe != nil && r.mpe.constant == types.True {
+		if s.Channel != "" && s.Gate == "" && s.CV == "" {
+			c.say("channel", 0, 0, errors.New("with mpe each pod has a channel of its own; leave one of the two out"))
+		}
+		if s.Note != "" && s.Bend != "" {
+			c.say("bend", 0, 0, errors.New("with mpe a note is bent by its own fraction; leave bend out, or give it a rule of its own"))
+		}
+	}
+	c.within("cc.number", r.ccNumber, 0, topController, "")
+	c.within("cc.value", r.ccValue, 0, 127, "")
+	c.within("bend", r.bend, -MaxBend, MaxBend, " semitones")
+	c.within("pressure", r.pressure, 0, 127, "")
+	c.within("program", r.program, 1, Programs, "")
+}
+
+// topController is the last controller that is no channel mode message.
+const topController = 119
+
+// place compiles a name that is written as it is, or an expression for it
+// behind a =.
+func (c *compiler) place(l *language, field, source string, check func(string) error) *expression {
+	if source == "" {
+		return nil
+	}
+	x := &expression{constant: types.String(source)}
+	if behind, ok := strings.CutPrefix(source, "="); ok {
+		// A blank in its place, so that columns are those of the file.
+		if x = c.expression(l, field, " "+behind, aWord); x == nil || x.constant == nil {
+			return x
+		}
+	}
+	if err := check(string(x.constant.(types.String))); err != nil {
+		c.say(field, 0, 0, err)
+	}
+	return x
+}
+
+// checkPort tells whether a word can be the name of a MIDI port, or a pattern
+// of some.
+func checkPort(s string) error {
+	if s == "" || utf8.RuneCountInString(s) > MaxPort || strings.ContainsFunc(s, unicode.IsControl) {
+		return fmt.Errorf("a port is a name of up to %d characters, or a pattern with * and ?, this is %q", MaxPort, clip(s))
+	}
+	return nil
+}
+
+// checkTo tells whether a word can be where an OSC message goes.
+func checkTo(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if n, e := strconv.ParseUint(port, 10, 16); err != nil || host == "" || e != nil || n == 0 {
+		return fmt.Errorf("where a message goes is host:port, such as 192.168.0.20:9000, this is %q", clip(s))
+	}
+	return nil
+}
+
 func (c *compiler) osc(l *language, r *rule, o *OSC) {
 	switch {
 	case o.Address == "":
@@ -234,6 +340,7 @@ func (c *compiler) osc(l *language, r *rule, o *OSC) {
 			c.say("osc.address", 0, 0, err)
 		}
 	}
+	r.to = c.place(l, "osc.to", o.To, checkTo)
 	if len(o.Args) > MaxArgs {
 		c.say("osc", 0, 0, fmt.Errorf("an OSC message here has at most %d arguments, this has %d", MaxArgs, len(o.Args)))
 		return
@@ -350,9 +457,7 @@ func (s *Set) play(r *rule, t *mapping.Transition) {
 	if !ok || v != types.True {
 		return
 	}
-	if r.strikes() && !t.Quiet {
-		s.strike(r)
-	}
+	s.strike(r, !t.Quiet)
 	if r.follows() {
 		s.follow(r)
 	}
@@ -362,27 +467,142 @@ func (s *Set) play(r *rule, t *mapping.Transition) {
 	}
 }
 
-// strike plays the note and sends the message.
-func (s *Set) strike(r *rule) {
-	if r.note != nil {
-		if note, ok := s.number(r, "note", r.note, zeroVolts); ok {
-			if note < lowestNote || note > topNote {
-				s.fault(r, "note", fmt.Errorf("a note is from %d to %d, this is %g", lowestNote, topNote, note))
-			} else {
-				s.scope.pitch = note
-				velocity, ok1 := s.number(r, "velocity", r.velocity, DefaultVelocity)
-				duration, ok2 := s.number(r, "duration", r.duration, DefaultDuration)
-				channel, ok3 := s.channel(r)
-				if ok1 && ok2 && ok3 {
-					s.out = append(s.out, Output{Kind: Note, Rule: r.name, Channel: channel, Note: note,
-						Velocity: min(max(velocity, 1), 127), Duration: min(max(duration, MinDuration), MaxDuration)})
-				}
-			}
-		}
+// strike plays the note and sends the message, where the transition is one to
+// strike for. What the note's instrument is to be set to goes before it.
+func (s *Set) strike(r *rule, now bool) {
+	var note Output
+	plays := false
+	if now && r.note != nil {
+		note, plays = s.noteOf(r)
 	}
-	if r.address != nil {
+	if r.port != nil {
+		s.outward(r, note, plays, now)
+	} else if plays {
+		s.out = append(s.out, note)
+	}
+	if now && r.address != nil {
 		s.send(r)
 	}
+}
+
+// noteOf evaluates the note of a rule, but for its port, and tells whether it
+// is one.
+func (s *Set) noteOf(r *rule) (Output, bool) {
+	note, ok := s.number(r, "note", r.note, zeroVolts)
+	if !ok {
+		return Output{}, false
+	}
+	if note < lowestNote || note > topNote {
+		s.fault(r, "note", fmt.Errorf("a note is from %d to %d, this is %g", lowestNote, topNote, note))
+		return Output{}, false
+	}
+	s.scope.pitch = note
+	velocity, ok1 := s.number(r, "velocity", r.velocity, DefaultVelocity)
+	duration, ok2 := s.number(r, "duration", r.duration, DefaultDuration)
+	channel, ok3 := s.channel(r)
+	return Output{Kind: Note, Rule: r.name, Channel: channel, Note: note,
+		Velocity: min(max(velocity, 1), 127), Duration: min(max(duration, MinDuration), MaxDuration)}, ok1 && ok2 && ok3
+}
+
+// outward plays what goes to a MIDI port.
+func (s *Set) outward(r *rule, note Output, plays, now bool) {
+	if !plays && !r.steers() && !(now && r.program != nil) {
+		return
+	}
+	v, ok := s.eval(r, "port", r.port)
+	if !ok {
+		return
+	}
+	to := Output{Rule: r.name, Port: string(v.(types.String))}
+	if err := checkPort(to.Port); err != nil {
+		s.fault(r, "port", err)
+		return
+	}
+	if r.mpe != nil {
+		v, ok := s.eval(r, "mpe", r.mpe)
+		if !ok {
+			return
+		}
+		to.MPE = v == types.True
+	}
+	if to.MPE {
+		to.Channel = s.member()
+	} else if plays {
+		to.Channel = note.Channel
+	} else if to.Channel, ok = s.channel(r); !ok {
+		return
+	}
+	add := func(o Output, k Kind) {
+		o.Kind, o.Rule, o.Port, o.MPE, o.Channel = k, to.Rule, to.Port, to.MPE, to.Channel
+		s.out = append(s.out, o)
+	}
+	if now && r.program != nil {
+		if p, ok := s.number(r, "program", r.program, 1); ok && (p < 1 || p > Programs) {
+			s.fault(r, "program", fmt.Errorf("a program is from 1 to %d, this is %g", Programs, p))
+		} else if ok {
+			add(Output{Number: int(p)}, ProgramChange)
+		}
+	}
+	if r.ccValue != nil && r.ccNumber != nil {
+		n, ok1 := s.number(r, "cc.number", r.ccNumber, 0)
+		value, ok2 := s.number(r, "cc.value", r.ccValue, 0)
+		if ok1 && (n < 0 || n > topController) {
+			s.fault(r, "cc.number", fmt.Errorf("a controller is from 0 to %d, this is %g", topController, n))
+		} else if ok1 && ok2 {
+			add(Output{Number: int(n), Value: min(max(value, 0), 127)}, ControlChange)
+		}
+	}
+	if r.bend != nil {
+		if v, ok := s.number(r, "bend", r.bend, 0); ok {
+			add(Output{Value: min(max(v, -MaxBend), MaxBend)}, PitchBend)
+		}
+	}
+	if r.pressure != nil {
+		if v, ok := s.number(r, "pressure", r.pressure, 0); ok {
+			add(Output{Value: min(max(v, 0), 127)}, ChannelPressure)
+		}
+	}
+	if plays {
+		add(note, Note)
+	}
+}
+
+// members is how many channels of MPE carry notes: all but the master's.
+const members = Channels - 1
+
+// member is the channel of MPE of the pod that the transition speaks of: that
+// of its slot, or of another object one that follows from its name.
+func (s *Set) member() int {
+	if v, ok := s.scope.ResolveName("slot"); ok {
+		if slot, ok := v.(types.Int); ok && slot >= 0 {
+			return 2 + int(slot)%members
+		}
+	}
+	return 2 + int(fnv64(s.scope.transition.Object.String())%members)
+}
+
+// Out returns what the rack sends for an output that has a MIDI port.
+func (o *Output) Out() (out mapping.Out, ok bool) {
+	if o.Port == "" {
+		return out, false
+	}
+	out = mapping.Out{Port: o.Port, Channel: o.Channel - 1, MPE: o.MPE, Number: o.Number, Value: o.Value,
+		Note: o.Note, Velocity: o.Velocity, Duration: o.Duration}
+	switch o.Kind {
+	case Note:
+		out.Kind = mapping.OutNote
+	case ControlChange:
+		out.Kind = mapping.OutCC
+	case PitchBend:
+		out.Kind = mapping.OutBend
+	case ChannelPressure:
+		out.Kind = mapping.OutPressure
+	case ProgramChange:
+		out.Kind, out.Number = mapping.OutProgram, o.Number-1
+	default:
+		return mapping.Out{}, false
+	}
+	return out, true
 }
 
 func (s *Set) send(r *rule) {
@@ -394,6 +614,17 @@ func (s *Set) send(r *rule) {
 	if err := checkAddress(m.Address); err != nil {
 		s.fault(r, "osc.address", err)
 		return
+	}
+	if r.to != nil {
+		v, ok := s.eval(r, "osc.to", r.to)
+		if !ok {
+			return
+		}
+		m.Port = string(v.(types.String))
+		if err := checkTo(m.Port); err != nil {
+			s.fault(r, "osc.to", err)
+			return
+		}
 	}
 	for i, x := range r.args {
 		v, ok := s.eval(r, r.argFields[i], x)
@@ -440,6 +671,9 @@ func argument(v ref.Val) (any, error) {
 
 // follow moves the gate and the CV.
 func (s *Set) follow(r *rule) {
+	if r.gate == nil && r.cv == nil {
+		return
+	}
 	channel, ok := s.channel(r)
 	if r.gate != nil {
 		if v, evaluated := s.eval(r, "gate", r.gate); evaluated {

@@ -21,7 +21,10 @@ const (
 	MinDuration = 0.001 // s
 	MaxDuration = 60    // s
 	MaxVolts    = 10    // and −10 V below
+	MaxBend     = 48    // semitones each way, of MPE; a channel has 2
+	MaxPort     = 200   // characters of a port's name
 	Channels    = 16
+	Programs    = 128
 
 	DefaultVelocity = 100
 	DefaultDuration = 0.1 // s
@@ -37,9 +40,21 @@ type Spec struct {
 	Velocity string // number: 1…127
 	Duration string // number: seconds, 0.001…60
 	Channel  string // int: 1…16
+	Port     string // a MIDI port, or an expression for it behind a =
+	MPE      string // bool
+	CC       *CC
+	Bend     string // number: semitones
+	Pressure string // number: 0…127
+	Program  string // int: 1…128
 	Gate     string // bool
 	CV       string // number: volts, −10…10
 	OSC      *OSC
+}
+
+// CC is the controller of a rule.
+type CC struct {
+	Number string // int: 0…119
+	Value  string // number: 0…127
 }
 
 // OSC is the message of a rule.
@@ -49,13 +64,17 @@ type OSC struct {
 	Address string
 	// Args are CEL expressions of type int, double, bool or string.
 	Args []string
+	// To is who gets it, host:port, or an expression for it behind a =; empty is
+	// everyone who listens.
+	To string
 }
 
-// Fields of a rule and of its OSC message, in the order in which they are
-// written.
+// Fields of a rule, of its controller and of its OSC message, in the order in
+// which they are written.
 var (
-	Fields    = []string{"name", "when", "note", "velocity", "duration", "channel", "gate", "cv", "osc"}
-	OSCFields = []string{"address", "args"}
+	Fields    = []string{"name", "when", "note", "velocity", "duration", "channel", "port", "mpe", "cc", "bend", "pressure", "program", "gate", "cv", "osc"}
+	CCFields  = []string{"number", "value"}
+	OSCFields = []string{"address", "args", "to"}
 )
 
 // Source returns the source of a field by its path in the rule, such as note
@@ -74,16 +93,37 @@ func (s *Spec) Source(field string) string {
 		return s.Duration
 	case "channel":
 		return s.Channel
+	case "port":
+		return s.Port
+	case "mpe":
+		return s.MPE
+	case "bend":
+		return s.Bend
+	case "pressure":
+		return s.Pressure
+	case "program":
+		return s.Program
 	case "gate":
 		return s.Gate
 	case "cv":
 		return s.CV
 	}
+	if s.CC != nil {
+		switch field {
+		case "cc.number":
+			return s.CC.Number
+		case "cc.value":
+			return s.CC.Value
+		}
+	}
 	if s.OSC == nil {
 		return ""
 	}
-	if field == "osc.address" {
+	switch field {
+	case "osc.address":
 		return s.OSC.Address
+	case "osc.to":
+		return s.OSC.To
 	}
 	if n, ok := strings.CutPrefix(field, "osc.args["); ok {
 		if i, err := strconv.Atoi(strings.TrimSuffix(n, "]")); err == nil && i >= 0 && i < len(s.OSC.Args) {
@@ -95,15 +135,15 @@ func (s *Spec) Source(field string) string {
 
 // Equal tells whether two rules are written alike.
 func (s Spec) Equal(o Spec) bool {
-	a, b := s.OSC, o.OSC
-	s.OSC, o.OSC = nil, nil
-	if s != o || (a == nil) != (b == nil) {
+	a, b, c, d := s.OSC, o.OSC, s.CC, o.CC
+	s.OSC, o.OSC, s.CC, o.CC = nil, nil, nil, nil
+	if s != o || (a == nil) != (b == nil) || (c == nil) != (d == nil) || c != nil && *c != *d {
 		return false
 	}
 	if a == nil {
 		return true
 	}
-	if a.Address != b.Address || len(a.Args) != len(b.Args) {
+	if a.Address != b.Address || a.To != b.To || len(a.Args) != len(b.Args) {
 		return false
 	}
 	for i := range a.Args {

@@ -1,0 +1,218 @@
+package port
+
+import (
+	"sync"
+	"time"
+
+	"github.com/k8s-synth/k8s-synth/mapping/midi"
+)
+
+// began is the origin of all times within the process.
+var began = time.Now()
+
+// nanoseconds of a time since began, by the monotonic clock where it has one.
+func nanoseconds(at time.Time) int64 { return int64(at.Sub(began)) }
+
+// sender plays the queue of one output, on a thread of its own.
+type sender struct {
+	out    Out
+	wake   *waiter
+	done   chan struct{}
+	failed func(error) // called once, on the thread
+
+	// The thread's, until done:
+	held    *midi.Held
+	endings []ending
+	buf     []byte
+
+	mu      sync.Mutex
+	q       queue
+	panic   bool
+	release bool  // end what sounds, then go on
+	stop    bool  // then end
+	quiet   bool  // with stop: end at once, nobody is there to hear
+	err     error // of the output; nothing is sent any more
+	gone    bool  // the thread has ended
+	sent    uint64
+	late    histogram
+	hurries uint64
+	lastP   time.Duration // how long the last panic waited for the thread
+	asked   time.Time
+}
+
+// newSender begins to play to an output. held is what sounds on it, which is
+// ended before anything else; if unknown, everything is.
+func newSender(out Out, held *midi.Held, unknown bool, failed func(error)) *sender {
+	s := &sender{out: out, wake: newWaiter(), done: make(chan struct{}), failed: failed, held: held, release: true, panic: unknown, asked: time.Now()}
+	go s.run()
+	return s
+}
+
+// send queues messages.
+func (s *sender) send(at time.Time, ms []midi.Message) error {
+	now := time.Now()
+	if at.IsZero() {
+		at = now
+	}
+	key := nanoseconds(at)
+	s.mu.Lock()
+	if s.err != nil || s.stop {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	first := false
+	for _, m := range ms {
+		if m.Status() != 0 {
+			first = s.q.put(key, at, m) || first
+		}
+	}
+	if first && !s.gone {
+		s.wake.wake()
+	}
+	s.mu.Unlock()
+	return nil
+}
+
+// hurry asks for a panic, before all that waits.
+func (s *sender) hurry() {
+	s.mu.Lock()
+	s.panic, s.asked = true, time.Now()
+	s.q.silence()
+	if !s.gone {
+		s.wake.wake()
+	}
+	s.mu.Unlock()
+}
+
+// end stops the thread, after all notes were ended, or at once if quiet. It
+// does not wait.
+func (s *sender) end(quiet bool) {
+	s.mu.Lock()
+	s.stop, s.quiet = true, s.quiet || quiet
+	s.q.clear()
+	if !s.gone {
+		s.wake.wake()
+	}
+	s.mu.Unlock()
+}
+
+// ending is the end of a note that a driver has, but that is not heard yet.
+type ending struct {
+	key int64
+	m   midi.Message
+}
+
+func (s *sender) run() {
+	s.wake.bind()
+	ahead := s.out.Ahead()
+	for {
+		s.mu.Lock()
+		switch {
+		case s.err != nil || s.stop && s.quiet:
+			s.q.clear()
+			s.gone = true
+			s.wake.close() // nobody wakes what is gone
+			s.mu.Unlock()
+			close(s.done)
+			return
+		case s.panic:
+			s.panic = false
+			asked := s.asked
+			s.mu.Unlock()
+			s.hurryOut()
+			s.endings = s.endings[:0]
+			s.held.ReleaseAll(func(m midi.Message) { s.direct(m) })
+			s.hurryOut()
+			s.mu.Lock()
+			s.hurries++
+			s.lastP = time.Since(asked)
+			s.mu.Unlock()
+			continue
+		case s.release || s.stop:
+			s.release = false
+			s.mu.Unlock()
+			s.endings = s.endings[:0]
+			s.held.Release(func(m midi.Message) { s.direct(m) })
+			s.mu.Lock()
+			if s.stop {
+				s.quiet = true
+			}
+			s.mu.Unlock()
+			continue
+		}
+		now := int64(time.Since(began))
+		s.settle(now)
+		it, ok, wait := s.q.get(now + int64(ahead))
+		s.mu.Unlock()
+		if !ok {
+			s.wake.wait(wait)
+			ahead = s.out.Ahead()
+			continue
+		}
+		s.held.Sending(it.m)
+		s.buf = it.m.Bytes(s.buf[:0])
+		if err := s.out.Send(it.at, s.buf); err != nil {
+			s.fail(err)
+			continue
+		}
+		if it.key > now {
+			// It goes off the record when it is due: a driver that is killed with
+			// the process loses what it has.
+			s.endings = append(s.endings, ending{it.key, it.m})
+		} else {
+			s.held.Sent(it.m)
+		}
+		s.mu.Lock()
+		s.sent++
+		s.late.add(time.Duration(int64(time.Since(began)) + int64(ahead) - it.key))
+		s.mu.Unlock()
+	}
+}
+
+// settle takes off the record what has ended by now.
+func (s *sender) settle(now int64) {
+	n := 0
+	for n < len(s.endings) && s.endings[n].key <= now {
+		s.held.Sent(s.endings[n].m)
+		n++
+	}
+	s.endings = s.endings[:copy(s.endings, s.endings[n:])]
+}
+
+// hurryOut has a driver that keeps messages for later send them.
+func (s *sender) hurryOut() {
+	if h, ok := s.out.(Hurrier); ok {
+		h.Hurry()
+	}
+}
+
+// direct sends at once what the record of held notes emits.
+func (s *sender) direct(m midi.Message) {
+	s.mu.Lock()
+	broken := s.err != nil
+	s.mu.Unlock()
+	if broken {
+		return
+	}
+	s.buf = m.Bytes(s.buf[:0])
+	if err := s.out.Send(time.Time{}, s.buf); err != nil {
+		s.fail(err)
+		return
+	}
+	s.mu.Lock()
+	s.sent++
+	s.mu.Unlock()
+}
+
+// fail notes that nothing passes any more.
+func (s *sender) fail(err error) {
+	s.mu.Lock()
+	first := s.err == nil
+	if first {
+		s.err = err
+	}
+	s.mu.Unlock()
+	if first && s.failed != nil {
+		s.failed(err)
+	}
+}

@@ -1,0 +1,1 @@
+var g=self;g.onmessage=o=>{let{player:r,url:i}=o.data,n=()=>{let e=new WebSocket(i);e.binaryType="arraybuffer",e.onopen=()=>e.send(JSON.stringify({listen:!0})),e.onmessage=t=>{if(typeof t.data=="string")return;let s=t.data,a=new DataView(s);a.getUint8(0)===2&&r.postMessage({frame:a.getFloat64(4,!0),pcm:new Int16Array(s,12)},[s])},e.onclose=()=>{setTimeout(n,500)}};n()};
