@@ -7,6 +7,8 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/dsp/measure"
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/midi"
 )
 
 // set turns knobs of a scene.
@@ -249,6 +251,92 @@ var ideas = map[string]func(t *testing.T) []cue{
 			{"a note under the floor", loudest(news.cut(8, 19)) - rec.cut(8, 19).level(), "dB", -18, -4},
 		}
 	},
+	"midi": func(t *testing.T) []cue {
+		sc, script, dry := performed(t, "midi")
+		seconds := script.Length().Seconds() + 3
+		on := map[int]bool{}                            // by channel
+		zone := midi.NewMPEIn(midi.NewMPEConfig(15, 0)) // the receiver was told as the scene was loaded
+		notes, most, shared, wanted, clocks, starts, drums := 0, 0, 0, 0, 0, 0, 0
+		var held []bool
+		daw := 0
+		rec := played(t, sc, script, seconds, func(rack *mapping.Rack, frame int64) {
+			rack.MIDIOut = func(port string, m midi.Message, frame int64) {
+				switch {
+				case m.Kind() == midi.Clock:
+					clocks++
+				case m.Kind() == midi.Start:
+					starts++
+				case port == "*" && m.IsNoteOn() && m.Channel() == 9:
+					drums++
+				case port == "*" && m.Kind() == midi.ControlChange && m.Channel() == 15 && m.Data[1] == 20:
+					wanted++
+				case port == "":
+					zone.Message(m, func(change midi.MPEChange, n midi.MPENote) {
+						switch change {
+						case midi.MPEBegan:
+							notes++
+							if _, taken := on[n.Channel]; taken || n.Channel == 0 {
+								shared++
+							}
+							on[n.Channel] = true
+							most = max(most, len(on))
+						case midi.MPEEnded:
+							delete(on, n.Channel)
+						}
+					})
+				}
+			}
+			// A hand on the keys: C2 from 18 to 20 s, a chord from 5 s on.
+			now := func(second float64) bool {
+				f := int64(second * soundRate)
+				return frame <= f && f < frame+instrument.BlockSize
+			}
+			play := func(second float64, m midi.Message) {
+				if now(second) {
+					rack.MIDI("keys", m, frame+1)
+				}
+			}
+			play(5, midi.On(0, 62, 100))
+			play(5, midi.On(0, 69, 100))
+			play(9, midi.Off(0, 62, 0))
+			play(9, midi.Off(0, 69, 0))
+			play(18, midi.On(0, 36, 100))
+			play(20, midi.Off(0, 36, 0))
+			for _, s := range []float64{17.9, 18.2, 19.9, 20.2} {
+				if now(s) {
+					topology, _ := rack.Topology()
+					held = append(held, topology.Modules["pod/key-c"]["hold"] == true)
+				}
+			}
+			// The DAW runs for two bars of 120, from 28 s on.
+			play(28, midi.RealTime(midi.Start))
+			if daw < 24*8 && float64(frame)/soundRate >= 28.01+float64(daw)/48 {
+				rack.MIDI("keys", midi.RealTime(midi.Clock), frame+1)
+				daw++
+			}
+			play(32.1, midi.RealTime(midi.Stop))
+		})
+		news := rec.less(dry)
+		want := 0.0
+		if len(held) == 4 && !held[0] && held[1] && held[2] && !held[3] {
+			want = 1
+		}
+		return []cue{
+			{"notes of pods", float64(notes), "", 13, 15},
+			{"at once at most", float64(most), "", 5, 7},
+			{"two of them on one channel, or one on the master's", float64(shared), "times", 0, 0},
+			{"notes that did not end", float64(len(on)), "", 0, 0},
+			{"clocks a beat", float64(clocks) / (seconds * 100 / 60), "", 23.8, 24.1},
+			{"starts", float64(starts), "", 1, 1},
+			{"a crash is a drum", float64(drums), "", 1, 1},
+			{"what is wanting is told", float64(wanted), "times", 10, 40},
+			{"a key holds up a pod while it is down", want, "", 1, 1},
+			{"keys over what was without them", loudest(news.cut(5, 9)) - dry.cut(5, 9).level(), "dB", -20, 6},
+			{"snare and clap of the DAW", loudest(news.cut(28, 32)) - dry.cut(28, 32).level(), "dB", -25, 6},
+			{"and before it runs", max(news.cut(24, 27.9).level(), -120), "dB", -120, -100},
+		}
+	},
+	"case": playCase,
 }
 
 // TestPiecesShowTheirIdea measures in each piece what it is about.

@@ -16,7 +16,7 @@ import (
 
 // Fields of a scene file, in the order in which they are written.
 var (
-	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "storm_policy", "scale", "root", "tunings", "modules", "cables", "rules"}
+	sceneFields  = []string{"version", "name", "title", "about", "seed", "namespace", "latency", "storm", "storm_policy", "scale", "root", "tunings", "transport", "bindings", "modules", "cables", "rules"}
 	moduleFields = []string{"id", "at", "params"}
 	placeFields  = []string{"row", "hp"}
 )
@@ -124,6 +124,10 @@ func (r *sceneReader) scene(data []byte) *Scene {
 			}
 		case "tunings":
 			r.readTunings(e)
+		case "transport":
+			r.transport(e)
+		case "bindings":
+			r.bindings(e)
 		case "modules":
 			for _, n := range r.items(e) {
 				r.module(n)
@@ -137,6 +141,9 @@ func (r *sceneReader) scene(data []byte) *Scene {
 				r.rule(n)
 			}
 		}
+	}
+	if e, ok := find(r.top, "transport"); ok && (s.Transport.Tempo != 0 || s.Transport.Beats != 0) {
+		r.clocked(e)
 	}
 	if !named {
 		r.node(root, "the scene has no name; expected a name: of lower-case letters, digits and dashes")

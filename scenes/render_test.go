@@ -30,7 +30,36 @@ func compileProgram(source string) (mapping.Program, error) {
 // rules, frame by frame, without a clock.
 func record(t testing.TB, sc *Scene, script *Script, seconds float64) recording {
 	t.Helper()
-	rack := mapping.NewRack(mapping.Config{SampleRate: soundRate, Channels: 2, Seed: sc.Seed, Storm: sc.Storm, StormPolicy: sc.StormPolicy, Scale: sc.Notes(),
+	return played(t, sc, script, seconds, func(*mapping.Rack, int64) {})
+}
+
+// played is record with a hand in it, before each block.
+func played(t testing.TB, sc *Scene, script *Script, seconds float64, hand func(rack *mapping.Rack, frame int64)) recording {
+	t.Helper()
+	return (&gear{}).played(t, sc, script, seconds, hand)
+}
+
+// gear is what is beside the speakers: jacks by name, in volts.
+type gear struct {
+	outputs, inputs []string
+	sent            map[string][]float32
+	play            func(jack string, frame int64) float32
+}
+
+// played is played beside other gear.
+func (g *gear) played(t testing.TB, sc *Scene, script *Script, seconds float64, hand func(rack *mapping.Rack, frame int64)) recording {
+	t.Helper()
+	g.sent = map[string][]float32{}
+	sockets := instrument.Sockets{Outputs: map[string]int{}, Inputs: map[string]int{}}
+	for i, name := range g.outputs {
+		sockets.Outputs[name] = 2 + i
+	}
+	var in [][]float32
+	for i, name := range g.inputs {
+		sockets.Inputs[name] = i
+		in = append(in, make([]float32, instrument.BlockSize))
+	}
+	rack := mapping.NewRack(mapping.Config{SampleRate: soundRate, Channels: 2 + len(g.outputs), Sockets: sockets, Seed: sc.Seed, Storm: sc.Storm, StormPolicy: sc.StormPolicy, Scale: sc.Notes(),
 		Embedded: true, Namespace: sc.Namespace, Scene: sc.Name, Program: compileProgram})
 	if err := rack.Load(sc.Patch); err != nil {
 		t.Fatal(err)
@@ -49,6 +78,7 @@ func record(t testing.TB, sc *Scene, script *Script, seconds float64) recording 
 	steps, ending := script.Steps, false
 	for frame := int64(0); frame < total; {
 		n := min(total-frame, instrument.BlockSize)
+		hand(rack, frame)
 		for ; len(steps) > 0; steps = steps[1:] {
 			s := steps[0]
 			at := int64(math.Round(s.At.Seconds() * soundRate))
@@ -64,6 +94,10 @@ func record(t testing.TB, sc *Scene, script *Script, seconds float64) recording 
 			}
 			rack.Apply(*s.Transition, at)
 			for _, o := range rules.Apply(*s.Transition) {
+				if out, ok := o.Out(); ok {
+					rack.Send(out, at)
+					continue
+				}
 				switch o.Kind {
 				case rule.Note:
 					rack.Note(o.Channel-1, o.Note, o.Velocity, o.Duration, at)
@@ -78,7 +112,18 @@ func record(t testing.TB, sc *Scene, script *Script, seconds float64) recording 
 			ending = true
 			rack.Fade(false)
 		}
-		rack.Engine.Render([][]float32{rec[0][frame : frame+n], rec[1][frame : frame+n]}, nil)
+		out, heard := [][]float32{rec[0][frame : frame+n], rec[1][frame : frame+n]}, [][]float32(nil)
+		for _, name := range g.outputs {
+			g.sent[name] = append(g.sent[name], make([]float32, n)...)
+			out = append(out, g.sent[name][frame:])
+		}
+		for i, name := range g.inputs {
+			for k := range in[i] {
+				in[i][k] = g.play(name, frame+int64(k))
+			}
+			heard = append(heard, in[i][:n])
+		}
+		rack.Engine.Render(out, heard)
 		frame += n
 		rack.Pump(frame)
 	}

@@ -44,7 +44,10 @@ func cloneRules(rules []rule.Spec) []rule.Spec {
 	out := slices.Clone(rules)
 	for i := range out {
 		if o := out[i].OSC; o != nil {
-			out[i].OSC = &rule.OSC{Address: o.Address, Args: slices.Clone(o.Args)}
+			out[i].OSC = &rule.OSC{Address: o.Address, Args: slices.Clone(o.Args), To: o.To}
+		}
+		if c := out[i].CC; c != nil {
+			out[i].CC = &rule.CC{Number: c.Number, Value: c.Value}
 		}
 	}
 	return out
@@ -82,6 +85,18 @@ func (r *sceneReader) rule(n *yaml.Node) {
 			s.Duration = r.source(e)
 		case "channel":
 			s.Channel = r.source(e)
+		case "port":
+			s.Port = r.source(e)
+		case "mpe":
+			s.MPE = r.source(e)
+		case "cc":
+			s.CC = r.cc(e, from.fields)
+		case "bend":
+			s.Bend = r.source(e)
+		case "pressure":
+			s.Pressure = r.source(e)
+		case "program":
+			s.Program = r.source(e)
 		case "gate":
 			s.Gate = r.source(e)
 		case "cv":
@@ -108,12 +123,29 @@ func (r *sceneReader) source(e entry) string {
 	return v.Value
 }
 
+func (r *sceneReader) cc(e entry, fields map[string]entry) *rule.CC {
+	c := &rule.CC{}
+	for _, f := range r.fields(e.value, "cc", rule.CCFields) {
+		fields["cc."+f.key.Value] = f
+		if f.key.Value == "number" {
+			c.Number = r.source(f)
+		} else {
+			c.Value = r.source(f)
+		}
+	}
+	return c
+}
+
 func (r *sceneReader) osc(e entry, fields map[string]entry) *rule.OSC {
 	o := &rule.OSC{}
 	for _, f := range r.fields(e.value, "osc", rule.OSCFields) {
 		fields["osc."+f.key.Value] = f
-		if f.key.Value == "address" {
+		switch f.key.Value {
+		case "address":
 			o.Address = r.source(f)
+			continue
+		case "to":
+			o.To = r.source(f)
 			continue
 		}
 		for i, a := range r.items(f) {
@@ -195,9 +227,15 @@ func expressionYAML(source string) *yaml.Node {
 func ruleYAML(s *rule.Spec) *yaml.Node {
 	n := mappingNode()
 	for _, field := range rule.Fields {
+		if field == "cc" && s.CC != nil {
+			c := mappingNode()
+			put(c, "number", expressionYAML(s.CC.Number))
+			put(c, "value", expressionYAML(s.CC.Value))
+			put(n, "cc", c)
+		}
 		if source := s.Source(field); source != "" {
 			v := expressionYAML(source)
-			if field == "name" {
+			if field == "name" || field == "port" {
 				v = word(source)
 			}
 			put(n, field, v)
@@ -212,6 +250,9 @@ func ruleYAML(s *rule.Spec) *yaml.Node {
 				args.Content = append(args.Content, expressionYAML(a))
 			}
 			put(o, "args", args)
+		}
+		if s.OSC.To != "" {
+			put(o, "to", word(s.OSC.To))
 		}
 		put(n, "osc", o)
 	}
@@ -233,7 +274,7 @@ func rulesSchema() map[string]any {
 		return s
 	}
 	var plays []any
-	for _, f := range []string{"note", "gate", "cv", "osc"} {
+	for _, f := range []string{"note", "gate", "cv", "osc", "cc", "bend", "pressure", "program"} {
 		plays = append(plays, object{"required": []string{f}})
 	}
 	return object{
@@ -247,6 +288,18 @@ func rulesSchema() map[string]any {
 				"velocity": number("how hard the note is struck", 1, 127, rule.DefaultVelocity),
 				"duration": number("how long the note holds, in seconds", rule.MinDuration, rule.MaxDuration, rule.DefaultDuration),
 				"channel":  number("which channel it is played on, an int", 1, rule.Channels, rule.DefaultChannel),
+				"port":     object{"type": []string{"string", "integer"}, "minLength": 1, "maxLength": rule.MaxSource, "description": "MIDI port that plays it in place of the rack: a part of its name, or a pattern with * and ?; behind a = stands a CEL expression"},
+				"mpe":      expression("whether each pod has a MIDI channel of its own, a bool", "boolean"),
+				"cc": object{
+					"type": "object", "additionalProperties": false, "required": []string{"number", "value"}, "description": "a controller of the port",
+					"properties": object{
+						"number": number("which one, an int", 0, 119, 0),
+						"value":  number("where it goes", 0, 127, 0),
+					},
+				},
+				"bend":     number("how far the port's channel is bent, in semitones", -rule.MaxBend, rule.MaxBend, 0),
+				"pressure": number("pressure of the port's channel", 0, 127, 0),
+				"program":  number("program of the port's channel, an int", 1, rule.Programs, 0),
 				"gate":     expression("whether the channel's gate is high, a bool", "boolean"),
 				"cv":       number("what the channel's CV is, in volts", -rule.MaxVolts, rule.MaxVolts, 0),
 				"osc": object{
@@ -254,6 +307,7 @@ func rulesSchema() map[string]any {
 					"properties": object{
 						"address": expression("where to, as it is where it begins with a slash, a string"),
 						"args":    object{"type": []string{"array", "null"}, "maxItems": rule.MaxArgs, "items": expression("an argument: int, double, bool or string", "number", "boolean")},
+						"to":      object{"type": "string", "minLength": 1, "maxLength": rule.MaxSource, "description": "who gets it, host:port; behind a = stands a CEL expression; everyone who listens where it is left out"},
 					},
 				},
 			},

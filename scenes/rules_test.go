@@ -39,6 +39,17 @@ rules:
     note: 0x24
     osc: {address: '"/alarm/" + name', args: [pitch, 'new', 1.0, true, -3]}
   - {name: "12", when: true, osc: {address: /tick}}
+  - when: kind == "pod" && field == "load"
+    port: USB *
+    mpe: true
+    cc: {number: 20, value: double(new) / 8.0}
+    bend: -0.5
+    pressure: 12
+    program: slot + 1
+  - when: kind == "pod" && field == "reason"
+    note: 60
+    port: '= node == "" ? "12" : node'
+    osc: {address: /reason, args: [new], to: "localhost:9000"}
 `
 
 func TestRules(t *testing.T) {
@@ -46,7 +57,7 @@ func TestRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(s.Rules) != 5 || s.Rules[0].Duration != "0.2" || s.Rules[3].OSC.Args[2] != "1.0" || s.Rules[4].Name != "12" || s.Rules[4].When != "true" {
+	if len(s.Rules) != 7 || s.Rules[0].Duration != "0.2" || s.Rules[3].OSC.Args[2] != "1.0" || s.Rules[4].Name != "12" || s.Rules[4].When != "true" {
 		t.Errorf("rules: %+v", s.Rules)
 	}
 	set, err := s.CompileRules()
@@ -62,7 +73,8 @@ func TestRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"duration: 0.2\n", "channel: 1\n", "// Comments of CEL stay.\n", "when: |\n", "        - 1.0\n", "        - true\n", "        - -3\n", `name: "12"` + "\n", `note: "0x24"` + "\n", "when: true\n"} {
+	for _, want := range []string{"duration: 0.2\n", "channel: 1\n", "// Comments of CEL stay.\n", "when: |\n", "        - 1.0\n", "        - true\n", "        - -3\n", `name: "12"` + "\n", `note: "0x24"` + "\n", "when: true\n",
+		"port: USB *\n", "mpe: true\n", "number: 20\n", "bend: -0.5\n", "pressure: 12\n", "program: slot + 1\n", "to: localhost:9000\n"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the written scene lacks %q:\n%s", want, text)
 		}
@@ -70,6 +82,8 @@ func TestRules(t *testing.T) {
 	for i, change := range []func(*Scene){
 		func(s *Scene) { s.Rules = s.Rules[1:] }, func(s *Scene) { s.Rules[0].Note = "61" }, func(s *Scene) { s.Rules[3].OSC.Args[0] = "1" },
 		func(s *Scene) { s.Rules[3].OSC = nil }, func(s *Scene) { s.Rules[3].OSC.Address = "/x" }, func(s *Scene) { s.Rules[3].OSC.Args = nil },
+		func(s *Scene) { s.Rules[5].Port = "x" }, func(s *Scene) { s.Rules[5].CC.Value = "1" }, func(s *Scene) { s.Rules[5].CC = nil }, func(s *Scene) { s.Rules[5].Program = "2" },
+		func(s *Scene) { s.Rules[6].OSC.To = "" }, func(s *Scene) { s.Rules[6].MPE = "true" },
 	} {
 		o, _ := Parse("ruled.yaml", []byte(ruled))
 		change(o)

@@ -69,6 +69,11 @@ type Scene struct {
 	// Places says where in the rack modules stand; those that are missing
 	// stand where there is room.
 	Places map[instrument.ModuleID]Place
+	// Bindings are the names of mappings of controllers to knobs that are played
+	// with the scene, beside those that the instrument plays always.
+	Bindings []string
+	// Transport says how the scene comes in.
+	Transport Transport
 	// Rules say what the transitions of the cluster play, beside what its
 	// modules show.
 	Rules []rule.Spec
@@ -85,7 +90,7 @@ type Place struct {
 
 // New returns an empty scene with the default settings.
 func New(name string) *Scene {
-	return &Scene{Name: name, Title: name, Namespace: DefaultNamespace, Latency: DefaultLatency, Storm: DefaultStorm, StormPolicy: mapping.StormCloud, Root: DefaultRoot,
+	return &Scene{Name: name, Title: name, Namespace: DefaultNamespace, Latency: DefaultLatency, Storm: DefaultStorm, StormPolicy: mapping.StormCloud, Root: DefaultRoot, Transport: defaultTransport,
 		Patch: &instrument.Patch{}, Places: map[instrument.ModuleID]Place{}}
 }
 
@@ -179,6 +184,7 @@ func (s *Scene) faults() (all []fault) {
 		}
 	}
 	s.checkPlaces(check)
+	s.checkStage(check, between)
 	return all
 }
 

@@ -385,7 +385,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("by path: %v, %v", m, err)
 	}
 	_, err = s.Open("defualt")
-	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "broken, cluster, crashloop, default, ") || !strings.Contains(err.Error(), `did you mean "default"`) {
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "broken, case, cluster, crashloop, default, ") || !strings.Contains(err.Error(), `did you mean "default"`) {
 		t.Errorf("got %v", err)
 	}
 	if _, err = s.Open("broken"); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "broken.yaml")+":3:1: ") || !strings.Contains(err.Error(), `did you mean "latency"`) {

@@ -61,6 +61,8 @@ func Schema() []byte {
 			"storm_policy": object{"type": "string", "description": "what is struck of a storm: cloud up to its rate, and the first and the last; first the first alone; all everything", "enum": mapping.StormPolicies, "default": mapping.StormCloud},
 			"scale":        object{"type": "string", "description": "what pods and notes keep to, where the API Server's timing is in_time", "enum": rule.ScaleNames()},
 			"root":         between("MIDI note on which the scale stands", 0, 127, DefaultRoot),
+			"transport":    transportSchema(name),
+			"bindings":     object{"type": "array", "description": "mappings of controllers to knobs that are played with the scene", "maxItems": maxBindings, "items": name("name of a mapping")},
 			"tunings":      tuningsSchema(),
 			"modules": object{"type": "array", "maxItems": instrument.MaxModules, "items": object{
 				"type": "object", "additionalProperties": false, "required": []string{"id"},

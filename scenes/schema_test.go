@@ -54,6 +54,7 @@ func TestSchemaAgrees(t *testing.T) {
 	for _, rules := range []string{
 		"{when: true, note: 60}", "[{note: 60}]", "[{when: true}]", "[{when: true, note: 128}]", "[{when: true, note: [60]}]", "[{when: true, note: 60, channel: 17}]",
 		"[{when: true, note: 60, wobble: 1}]", "[{when: true, osc: {args: [1]}}]", "[{when: true, osc: /a}]", "[{when: '', note: 60}]", "[{name: Bell, when: true, note: 60}]", "[{when: true, cv: -10.5}]",
+		"[{when: true, note: 60, port: s, cc: {number: 120, value: 1}}]", "[{when: true, port: s, cc: {number: 1}}]", "[{when: true, port: s, program: 0}]", "[{when: true, port: s, note: 60, osc: {address: /a, to: 7}}]",
 	} {
 		text := "version: 1\nname: x\nrules: " + rules + "\n"
 		if check(text) == nil {

@@ -2,9 +2,7 @@ package scenes
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -209,74 +207,6 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-func TestTakeRoundTrip(t *testing.T) {
-	demo, err := (&Store{}).OpenScript("demo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What is recorded live has wall times with a fraction and a zone.
-	start := time.Date(2031, 3, 4, 5, 6, 7, 891011, time.FixedZone("", 3600))
-	var b bytes.Buffer
-	w, err := NewTakeWriter(&b, "test", start)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(m mapping.Message) {
-		if err := w.Write(m); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(mapping.Message{Hello: &mapping.Hello{Version: 1, Program: "neighbour"}})
-	for _, s := range demo.Steps {
-		if s.Param != nil {
-			if err := w.Param(start.Add(s.At), *s.Param); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		live := *s.Transition
-		live.Time = start.Add(s.At)
-		write(mapping.Message{Transition: &live})
-		if !live.Time.Equal(start.Add(s.At)) {
-			t.Fatal("the writer changed the message")
-		}
-	}
-	write(mapping.Message{Problem: &mapping.Problem{Where: "x", Text: "<&>"}})
-	if n := strings.Count(b.String(), "hello"); n != 1 || !strings.Contains(b.String(), "<&>") {
-		t.Errorf("%d greetings", n)
-	}
-	take, err := ParseScript("night.take.jsonl", b.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := render(take.Steps), render(demo.Steps); !bytes.Equal(got, want) {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
-	}
-	// A recorder that was killed leaves half a line.
-	half, err := ParseScript("half.take.jsonl", b.Bytes()[:b.Len()-20])
-	if err != nil || len(half.Steps) != len(demo.Steps) {
-		t.Errorf("half a last line: %v", err)
-	}
-	// The stream's own reader reads a take as well.
-	dec := mapping.NewDecoder(bytes.NewReader(b.Bytes()))
-	n := 0
-	for {
-		m, err := dec.Decode()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m.Transition != nil {
-			n++
-		}
-	}
-	if n != len(demo.Steps)-2 {
-		t.Errorf("the stream's reader found %d transitions of %d steps", n, len(demo.Steps))
-	}
-}
-
 // A stream that was recorded as it was, with wall times, begins at its first
 // transition; its order is that of time.
 func TestLiveStream(t *testing.T) {
@@ -297,16 +227,6 @@ func TestLiveStream(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
-
-func TestTakeWriterTellsOfAFullDisk(t *testing.T) {
-	if _, err := NewTakeWriter(brokenWriter{}, "x", time.Now()); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("got %v", err)
-	}
-}
-
-type brokenWriter struct{}
-
-func (brokenWriter) Write([]byte) (int, error) { return 0, os.ErrClosed }
 
 func FuzzScene(f *testing.F) {
 	f.Add([]byte(full))

@@ -23,7 +23,7 @@ var pieces = []struct {
 	from, to float64
 }{
 	{"rolling-update", 0, 0}, {"crashloop", 0, 0}, {"autoscaler", 0, 0}, {"drain", 0, 0},
-	{"etcd", 0, 0}, {"scheduler", 0, 0}, {"service", 0, 0}, {"ambient", 0, 0},
+	{"etcd", 0, 0}, {"scheduler", 0, 0}, {"service", 0, 0}, {"ambient", 0, 0}, {"midi", 0, 0}, {"case", 0, 0},
 }
 
 // performed renders a piece once for all tests.

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 //go:embed *.yaml
@@ -58,7 +60,7 @@ type Entry struct {
 // with its error.
 func (s *Store) List() ([]Entry, error) {
 	return s.list(func(n string) bool {
-		return strings.HasSuffix(n, sceneSuffix) && !strings.HasSuffix(n, scriptSuffix)
+		return strings.HasSuffix(n, sceneSuffix) && !strings.HasSuffix(n, scriptSuffix) && !strings.HasSuffix(n, setlistSuffix)
 	}, func(file string, data []byte) (title, about string, err error) {
 		sc, err := Parse(file, data)
 		if err != nil {
@@ -147,8 +149,8 @@ func (s *Store) read(nameOrPath, what string, suffixes []string, list func() ([]
 	if own == "" {
 		own = "no folder of your own"
 	}
-	return "", nil, fmt.Errorf("there is no %s %q; there are %s (looked in %s and among those that ship; for a file give its path, with a slash or its ending)%s: %w",
-		what, clip(nameOrPath), strings.Join(names, ", "), own, near(nameOrPath, names), ErrNotFound)
+	return "", nil, &told{fmt.Sprintf("there is no %s %q; there are %s (looked in %s and among those that ship; for a file give its path, with a slash or its ending)%s",
+		what, clip(nameOrPath), strings.Join(names, ", "), own, near(nameOrPath, names)), ErrNotFound}
 }
 
 func (s *Store) list(takes func(name string) bool, look func(file string, data []byte) (title, about string, err error)) ([]Entry, error) {
@@ -214,4 +216,75 @@ func readAtMost(path string, most int64) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, most))
+}
+
+// WriteWhole makes a file that is there whole or not at all, whatever ends the
+// program or the machine: it is written beside its place, synced, renamed, and
+// its folder synced. A file that is there keeps its mode, and where it is a
+// link what it leads to is written; a new one gets mode, 0600 for what is
+// private. An error leaves what was there.
+func WriteWhole(path string, mode fs.FileMode, write func(io.Writer) error) (err error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	if info, err := os.Stat(path); err == nil {
+		if !info.Mode().IsRegular() {
+			return &fs.PathError{Op: "write", Path: path, Err: errors.New("it is no file")}
+		}
+		mode = info.Mode().Perm()
+	}
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err = errors.Join(write(f), f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	// Some file systems cannot sync a folder; the file itself is.
+	_ = d.Sync()
+	return d.Close()
+}
+
+// bytesTo writes a text.
+func bytesTo(text []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	}
+}
+
+// unfinished is what WriteWhole leaves of a file of the store when it is killed.
+var unfinished = regexp.MustCompile(`^\.[-a-z0-9.]+\.yaml\.[0-9]+$`)
+
+// Sweep removes what programs that were killed left half written in the
+// player's folder: it was never a scene. What is younger than a minute may be
+// another's that is being written.
+func (s *Store) Sweep() {
+	if s.Dir == "" {
+		return
+	}
+	for _, dir := range []string{s.Dir, filepath.Join(s.Dir, formerDir)} {
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, f := range files {
+			if info, err := f.Info(); err == nil && info.Mode().IsRegular() && unfinished.MatchString(f.Name()) && time.Since(info.ModTime()) > time.Minute {
+				_ = os.Remove(filepath.Join(dir, f.Name()))
+			}
+		}
+	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,6 +78,9 @@ func readScriptFile(path string) ([]byte, error) {
 // File is its name in errors; a file whose name ends in .jsonl is a take, and
 // so is one that begins with a message of the stream.
 func ParseScript(file string, data []byte) (*Script, error) {
+	if beginsTake(data) {
+		return scriptOfTake(file, data)
+	}
 	if strings.HasSuffix(file, ".jsonl") || looksLikeTake(data) {
 		return parseTake(file, data)
 	}
@@ -118,7 +120,7 @@ type takeParam struct {
 // epoch is the beginning of every script and take.
 var epoch = time.Unix(0, 0).UTC()
 
-// parseTake reads a take. Its times count from the epoch; a stream as it was
+// parseTake reads a take of version 1, or a stream. Its times count from the epoch; a stream as it was
 // told live, with wall times, begins at its first transition. Topologies,
 // actions and problems have no time and are left out. A last line without its
 // end is what was being written when the recording stopped, and left out too.
@@ -227,52 +229,4 @@ func jsonColumn(line []byte, err error) int {
 	}
 	offset = min(max(offset, 1), int64(len(line)))
 	return utf8.RuneCount(line[:offset-1]) + 1
-}
-
-// TakeWriter records a performance as a take. It is not safe for concurrent use.
-type TakeWriter struct {
-	enc   *json.Encoder
-	start time.Time
-}
-
-// NewTakeWriter begins a take whose time counts from start. Program names
-// what records it.
-func NewTakeWriter(w io.Writer, program string, start time.Time) (*TakeWriter, error) {
-	t := &TakeWriter{enc: json.NewEncoder(w), start: start}
-	t.enc.SetEscapeHTML(false)
-	hello := mapping.Message{Hello: &mapping.Hello{Version: mapping.StreamVersion, Program: program}}
-	if err := t.enc.Encode(hello); err != nil {
-		return nil, fmt.Errorf("take: %w", err)
-	}
-	return t, nil
-}
-
-// Write records a message of the stream with its time since the start; what
-// came before counts as at the start. Greetings are left out, because a take
-// has its own.
-func (t *TakeWriter) Write(m mapping.Message) error {
-	if m.Hello != nil {
-		return nil
-	}
-	if m.Transition != nil {
-		tr := *m.Transition
-		tr.Time = t.since(tr.Time)
-		m.Transition = &tr
-	}
-	if err := t.enc.Encode(m); err != nil {
-		return fmt.Errorf("take: %w", err)
-	}
-	return nil
-}
-
-// Param records a param that was turned by a hand.
-func (t *TakeWriter) Param(at time.Time, c ParamChange) error {
-	if err := t.enc.Encode(takeLine{Param: &takeParam{t.since(at), c.Address, c.Value, c.Word}}); err != nil {
-		return fmt.Errorf("take: %w", err)
-	}
-	return nil
-}
-
-func (t *TakeWriter) since(at time.Time) time.Time {
-	return epoch.Add(max(at.Sub(t.start), 0).Round(time.Microsecond))
 }

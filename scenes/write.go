@@ -21,6 +21,7 @@ func Encode(s *Scene) ([]byte, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
+	s = s.ClockSays()
 	root := mappingNode()
 	put(root, "version", scalar("!!int", strconv.Itoa(Version)))
 	put(root, "name", word(s.Name))
@@ -44,10 +45,20 @@ func Encode(s *Scene) ([]byte, error) {
 	if len(s.Tunings) > 0 {
 		put(root, "tunings", tuningsYAML(s.Tunings))
 	}
+	if t := transportYAML(s.Transport); t != nil {
+		put(root, "transport", t)
+	}
+	if len(s.Bindings) > 0 {
+		list := &yaml.Node{Kind: yaml.SequenceNode}
+		for _, b := range s.Bindings {
+			list.Content = append(list.Content, word(b))
+		}
+		put(root, "bindings", list)
+	}
 	if len(s.Patch.Modules) > 0 {
 		list := &yaml.Node{Kind: yaml.SequenceNode}
 		for i := range s.Patch.Modules {
-			list.Content = append(list.Content, moduleYAML(s, &s.Patch.Modules[i]))
+			list.Content = append(list.Content, moduleYAML(s, s.unsaid(&s.Patch.Modules[i])))
 		}
 		put(root, "modules", list)
 	}
@@ -137,7 +148,7 @@ func number(v float64) *yaml.Node {
 // Equal tells whether two scenes are the same in all that a file keeps.
 func (s *Scene) Equal(o *Scene) bool {
 	same := s.Name == o.Name && s.Title == o.Title && s.About == o.About && s.Seed == o.Seed &&
-		s.Namespace == o.Namespace && s.Latency == o.Latency && s.Storm == o.Storm && s.StormPolicy == o.StormPolicy && s.Scale == o.Scale && s.Root == o.Root &&
+		s.Namespace == o.Namespace && s.Latency == o.Latency && s.Storm == o.Storm && s.StormPolicy == o.StormPolicy && s.Scale == o.Scale && s.Root == o.Root && s.Transport == o.Transport && slices.Equal(s.Bindings, o.Bindings) &&
 		slices.Equal(s.Patch.Cables, o.Patch.Cables) && maps.Equal(s.Places, o.Places) && maps.Equal(s.Tunings, o.Tunings) &&
 		slices.EqualFunc(s.Rules, o.Rules, rule.Spec.Equal)
 	return same && slices.EqualFunc(s.Patch.Modules, o.Patch.Modules, func(a, b instrument.Module) bool {
