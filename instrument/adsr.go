@@ -4,7 +4,7 @@ import "github.com/k8s-synth/k8s-synth/dsp"
 
 func adsrSpec() *ModuleSpec {
 	return &ModuleSpec{
-		Kind: "adsr", Title: "ADSR", HP: 10, Plus12: 35, Minus12: 15,
+		Kind: "adsr", Title: "ADSR", HP: 10, Plus12: 35, Minus12: 15, Tail: TailRelease,
 		Doc: "An envelope: attack, hold, decay, sustain, release. A rise of 0 to 10 V takes the attack; a fall leaves a thousandth of its way after the decay or release. A new attack starts where the level is.",
 		New: func() Processor { return &adsr{} },
 		Params: []ParamSpec{

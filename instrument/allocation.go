@@ -27,7 +27,7 @@ const (
 
 func voiceSpec() *ModuleSpec {
 	return &ModuleSpec{
-		Kind: "voice", Title: "Voice", HP: 18, Plus12: 120, Minus12: 90,
+		Kind: "voice", Title: "Voice", HP: 18, Plus12: 120, Minus12: 90, Tail: TailRelease,
 		Doc: "Sixteen voices in one: two oscillators, low-pass, breath and a struck body each, played by polyphonic gates. Made to sing a Deployment's pods, it is as good with a keyboard.",
 		New: func() Processor { return &voice{} },
 		Params: []ParamSpec{

@@ -22,11 +22,14 @@ func clockSpec() *ModuleSpec {
 			{Name: "divides", Doc: "what division counts", Choices: []string{"beats", "eighths", "sixteenths"}},
 			{Name: "ppqn", Doc: "pulses a beat of a clock that is plugged in", Choices: ppqnWords, Value: 2},
 			{Name: "lost", Doc: "what happens when a clock that is plugged in stops", Choices: []string{"stop", "run"}},
+			{Name: "ppqn_out", Doc: "how often a beat sync pulses: 24 for DIN sync, 4 for a sequencer that steps by sixteenths", Min: 1, Max: 48, Value: clockPPQNOut, Whole: true},
+			{Name: "lead", Doc: "from running to the first beat after a start, of its own tempo: gear with DIN sync wants 5 or more; a reset is then a stop and a start", Unit: "ms", Min: 0, Max: 100},
 		},
 		Inputs: []JackSpec{
 			{Name: "reset", Kind: Trigger, Doc: "back to the first beat of a bar, at once; for 1 ms after it pulses of clock are taken for that beat's"},
 			{Name: "run_gate", Kind: Gate, Normal: GateVolts, Doc: "runs while high"},
 			{Name: "clock", Kind: Trigger, Doc: "a clock to follow in place of the tempo knob; one that jitters is averaged"},
+			{Name: "position", Kind: CV, Unit: "0.5 V a beat", Doc: "where in the bar a reset goes to, read at its edge: that of a MIDI In, whose song may begin in the middle"},
 		},
 		Outputs: []JackSpec{
 			{Name: "beat", Kind: Trigger, Doc: "each beat"},
@@ -37,6 +40,9 @@ func clockSpec() *ModuleSpec {
 			{Name: "triplet", Kind: Trigger, Doc: "three times a beat"},
 			{Name: "divided", Kind: Trigger, Doc: "every so many beats, eighths or sixteenths, counted from the reset on"},
 			{Name: "reset_out", Kind: Trigger, Doc: "the first beat after a start or a reset, for the sequencers that follow"},
+			{Name: "pulses", Kind: Trigger, Doc: "24 times a beat, never swung: MIDI's clock"},
+			{Name: "running", Kind: Gate, Doc: "high while it runs: for the run jack of a MIDI Out, or of gear"},
+			{Name: "sync", Kind: Gate, Doc: "ppqn_out times a beat, never swung, high for the first half of each: an analogue clock, or that of DIN sync with running beside it"},
 		},
 	}
 }
@@ -44,8 +50,8 @@ func clockSpec() *ModuleSpec {
 // ppqnWords are the usual resolutions of clocks in pulses a quarter note;
 // ppqns says them as numbers.
 var (
-	ppqnWords = []string{"1", "2", "4", "24", "48"}
-	ppqns     = [...]int{1, 2, 4, 24, 48}
+	ppqnWords = []string{"1", "2", "4", "24", "48", "3", "6", "8", "12", "16"}
+	ppqns     = [...]int{1, 2, 4, 24, 48, 3, 6, 8, 12, 16}
 )
 
 // Params, inputs and outputs of a clock, by index.
@@ -60,13 +66,19 @@ const (
 	clockDivides
 	clockPPQN
 	clockLost
+	clockPPQNSync
+	clockLead
 )
 
 const (
 	clockReset = iota
 	clockRunGate
 	clockIn
+	clockPosition
 )
+
+// clockBeatVolts is what a beat is on the position jack.
+const clockBeatVolts = 0.5
 
 const (
 	clockBeat = iota
@@ -77,15 +89,24 @@ const (
 	clockTriplet
 	clockDivided
 	clockResetOut
+	clockPulses
+	clockRunning
+	clockSync
 	clockOuts
 )
 
 // clockRatios is how often a beat each trigger output fires; 0 where another
 // rule holds.
-var clockRatios = [clockOuts]float64{clockBeat: 1, clockEighth: 2, clockSixteenth: 4, clockTriplet: 3}
+var clockRatios = [clockOuts]float64{clockBeat: 1, clockEighth: 2, clockSixteenth: 4, clockTriplet: 3, clockPulses: clockPPQNOut}
+
+// clockPPQNOut is how often a beat the pulses come: as MIDI has it.
+const clockPPQNOut = 24
 
 // clockUnits are the outputs that division may count.
 var clockUnits = [...]int{clockBeat, clockEighth, clockSixteenth}
+
+// clockNear is how near, in beats, a position is to one of its own to be that.
+const clockNear = 1e-4
 
 // clockDeaf is how long after a reset the pulses of a clock do not count, in
 // seconds: two cables that mean the same moment are never quite alike.
@@ -94,14 +115,18 @@ const clockDeaf = 0.001
 // clock counts beats in one phase, from which all outputs follow, so that
 // they never drift apart.
 type clock struct {
-	rate    float64
-	phase   float64 // in beats since the bar began
-	fresh   bool    // the next frame is the first of a bar
-	reset   dsp.SchmittTrigger
-	run     dsp.SchmittTrigger
-	pulses  [clockOuts]pulser
-	fired   [clockOuts]int // the last of each in the bar
-	divided int            // units since the divided output fired
+	rate      float64
+	phase     float64 // in beats since the bar began
+	fresh     bool    // the next frame is the first of a bar
+	reset     dsp.SchmittTrigger
+	run       dsp.SchmittTrigger
+	pulses    [clockOuts]pulser
+	fired     [clockOuts]int // the last of each in the bar
+	divided   int            // units since the divided output fired
+	elsewhere bool           // a reset went into a bar: those who follow begin at the next
+	ran       bool           // it ran, or waited to, a frame ago
+	wait      int            // frames to a start
+	down      int            // frames of those for which running is low
 
 	// Of a clock that is plugged in.
 	follows bool
@@ -125,7 +150,7 @@ func (m *clock) Init(sampleRate float64, seed uint64) {
 // Reset goes back to the start of a bar. Audio thread.
 func (m *clock) Reset() {
 	m.restart()
-	m.deaf = 0
+	m.deaf, m.wait, m.down, m.ran = 0, 0, 0, false
 	m.reset.Reset()
 	m.run.Reset()
 	m.in.Reset()
@@ -138,8 +163,21 @@ func (m *clock) Reset() {
 
 // restart makes the next frame the first of a bar. Audio thread.
 func (m *clock) restart() {
-	m.phase, m.fresh, m.pulse = 0, true, 0
+	m.phase, m.fresh, m.elsewhere, m.pulse = 0, true, false, 0
 	m.deaf = int(clockDeaf * m.rate)
+}
+
+// locate makes the next frame one within a bar. Audio thread.
+func (m *clock) locate(beats float64, unit, division int) {
+	m.phase, m.fresh, m.elsewhere = beats, false, true
+	m.pulse = int(math.Round(beats * float64(m.ppqn)))
+	for k, ratio := range clockRatios {
+		if ratio > 0 {
+			m.fired[k] = int(math.Ceil(beats*ratio-clockNear)) - 1
+		}
+	}
+	// As if it had run since the bar began.
+	m.divided = (m.fired[unit] % division) + 1
 }
 
 // Process renders the clock. Audio thread.
@@ -160,12 +198,20 @@ func (m *clock) Process(io *IO) {
 	eighths := io.Params[clockSwung][0] == 1
 	unit, division := clockUnits[int(io.Params[clockDivides][0])], int(io.Params[clockDivision][0])
 	on := io.Params[clockRun][0] == 1
-	gate := &io.Out[clockGate].Volts[0]
-	io.Out[clockGate].Held = 0
+	gate, running, sync := &io.Out[clockGate].Volts[0], &io.Out[clockRunning].Volts[0], &io.Out[clockSync].Volts[0]
+	io.Out[clockGate].Held, io.Out[clockRunning].Held, io.Out[clockSync].Held = 0, 0, 0
+	ratio := float64(io.Params[clockPPQNSync][0])
 	i := m.coast(io, on && !follows, float64(beats))
 	for ; i < io.N; i++ {
 		if m.reset.Next(io.In[clockReset].Volts[0][i]) {
 			m.restart()
+			at := float64(io.In[clockPosition].Volts[0][i] * (1 / clockBeatVolts))
+			if at = math.Mod(at, float64(beats)); at > clockNear {
+				m.locate(at, unit, division)
+			}
+			if lead := m.lead(io, i); m.ran && !follows {
+				m.wait, m.down = 2*lead, lead
+			}
 		}
 		m.run.Next(io.In[clockRunGate].Volts[0][i])
 		runs := m.run.High() && on
@@ -188,22 +234,43 @@ func (m *clock) Process(io *IO) {
 				now = m.follow(edge, lost, goesOn, float64(io.Params[clockTempo][i]))
 			}
 		} else if runs {
+			if !m.ran {
+				m.wait, m.down = m.lead(io, i), 0
+			}
+			if m.ran = true; m.wait > 0 {
+				m.wait--
+				if gate[i], running[i], sync[i] = 0, 0, 0; m.down > 0 {
+					m.down--
+				} else {
+					running[i] = GateVolts
+				}
+				continue
+			}
 			now += float64(io.Params[clockTempo][i]) / (60 * m.rate)
 		}
-		gate[i] = 0
-		if !runs {
+		gate[i], running[i], sync[i] = 0, 0, 0
+		if m.ran = runs; !runs {
 			continue
 		}
+		running[i] = GateVolts
 		m.advance(io, i, now, float64(beats), float64(io.Params[clockSwing][i]), eighths, unit, division)
 		if m.phase-float64(int(m.phase)) < float64(io.Params[clockWidth][i]) {
 			gate[i] = GateVolts
 		}
+		if x := m.phase * ratio; x-float64(int(x)) < 0.5 {
+			sync[i] = GateVolts
+		}
 	}
 	for k := range m.pulses {
-		if k != clockGate {
+		if k != clockGate && k != clockRunning && k != clockSync {
 			m.pulses[k].finish(io.Out[k], 0, io.N)
 		}
 	}
+}
+
+// lead returns the frames from running to the first beat. Audio thread.
+func (m *clock) lead(io *IO, i int) int {
+	return int(float64(io.Params[clockLead][i])*m.rate*0.001 + 0.5)
 }
 
 // coast lets the phase run through the frames in which nothing happens, at
@@ -211,7 +278,7 @@ func (m *clock) Process(io *IO) {
 // Most slices are such, and take a tenth of the time. Audio thread.
 func (m *clock) coast(io *IO, on bool, beats float64) (i int) {
 	reset, run := io.In[clockReset], io.In[clockRunGate]
-	if !on || m.fresh || !m.run.High() || m.reset.High() || crosses(&m.reset, reset.Volts[0][0]) || crosses(&m.run, run.Volts[0][0]) ||
+	if !on || m.fresh || !m.ran || m.wait > 0 || !m.run.High() || m.reset.High() || crosses(&m.reset, reset.Volts[0][0]) || crosses(&m.run, run.Volts[0][0]) ||
 		!reset.held(0) || !run.held(0) || !io.rests(clockTempo) || !io.rests(clockWidth) || !io.rests(clockSwing) || io.Params[clockSwing][0] != 0.5 {
 		return 0
 	}
@@ -224,6 +291,8 @@ func (m *clock) coast(io *IO, on bool, beats float64) (i int) {
 	}
 	until -= 1e-9
 	step, width, gate := float64(io.Params[clockTempo][0])/(60*m.rate), float64(io.Params[clockWidth][0]), &io.Out[clockGate].Volts[0]
+	running, sync := &io.Out[clockRunning].Volts[0], &io.Out[clockSync].Volts[0]
+	ratio := float64(io.Params[clockPPQNSync][0])
 	now := m.phase
 	for ; i < io.N; i++ {
 		next := now + step
@@ -231,9 +300,12 @@ func (m *clock) coast(io *IO, on bool, beats float64) (i int) {
 			break
 		}
 		now = next
-		gate[i] = 0
+		gate[i], running[i], sync[i] = 0, GateVolts, 0
 		if now-float64(int(now)) < width {
 			gate[i] = GateVolts
+		}
+		if x := now * ratio; x-float64(int(x)) < 0.5 {
+			sync[i] = GateVolts
 		}
 	}
 	m.phase = now
@@ -316,6 +388,7 @@ func (m *clock) advance(io *IO, i int, now, beats, swing float64, eighths bool, 
 		}
 		m.pulses[clockBar].fire(io.Out[clockBar], 0, i)
 		m.pulses[clockResetOut].fire(io.Out[clockResetOut], 0, i)
+		io.tell(EventBeat, 0, 1, i, 0)
 	} else {
 		for k, ratio := range clockRatios {
 			if ratio == 0 {
@@ -333,6 +406,13 @@ func (m *clock) advance(io *IO, i int, now, beats, swing float64, eighths bool, 
 			if n := int(at * ratio); n > m.fired[k] {
 				m.fired[k] = n
 				fire(k)
+				if k == clockBeat {
+					over := (now - float64(n)) * 60 * m.rate / float64(io.Params[clockTempo][i])
+					if m.follows {
+						over = 0
+					}
+					io.tell(EventBeat, n%max(int(beats), 1), 0, i, float32(over))
+				}
 			}
 		}
 	}
@@ -343,6 +423,10 @@ func (m *clock) advance(io *IO, i int, now, beats, swing float64, eighths bool, 
 			m.fired[k] -= int(beats * ratio)
 		}
 		m.pulses[clockBar].fire(io.Out[clockBar], 0, i)
+		if m.elsewhere {
+			m.elsewhere = false
+			m.pulses[clockResetOut].fire(io.Out[clockResetOut], 0, i)
+		}
 	}
 	m.phase = now
 }

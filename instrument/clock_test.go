@@ -34,7 +34,7 @@ func TestClockTempo(t *testing.T) {
 			out[i] = &Signal{Channels: 1}
 		}
 		params := make([]*[BlockSize]float32, 12)
-		for i, v := range []float32{float32(tempo), 1, 4, 0.5, 0.5, 0, 4, 0, 2, 0, 1, 1} {
+		for i, v := range []float32{float32(tempo), 1, 4, 0.5, 0.5, 0, 4, 0, 2, 0, 24, 0} {
 			params[i] = new([BlockSize]float32)
 			for k := range params[i] {
 				params[i][k] = v

@@ -25,7 +25,7 @@ const delayLongest = 10
 
 func delayUnitSpec() *ModuleSpec {
 	return &ModuleSpec{
-		Kind: "delay", Title: "Delay", HP: 12, Plus12: 90, Minus12: 25,
+		Kind: "delay", Title: "Delay", HP: 12, Plus12: 90, Minus12: 25, Tail: TailMemory,
 		Doc: "A stereo echo, by its knob or in time with a clock, whose loop filters, saturates, and sings beyond full feedback.",
 		New: func() Processor { return &delay{} },
 		Params: []ParamSpec{

@@ -20,7 +20,7 @@ var drumNames = [drums]string{"kick", "snare", "hat", "clap"}
 
 func drumSpec() *ModuleSpec {
 	s := &ModuleSpec{
-		Kind: "drum", Title: "Drum", HP: 24, Plus12: 120, Minus12: 90,
+		Kind: "drum", Title: "Drum", HP: 24, Plus12: 120, Minus12: 90, Tail: TailRelease,
 		Doc: "Kick, snare, hat and clap, made from nothing but sines, pulses and noise.",
 		New: func() Processor { return &drum{} },
 		Params: []ParamSpec{

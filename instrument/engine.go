@@ -1,6 +1,7 @@
 package instrument
 
 import (
+	"math"
 	"sync/atomic"
 
 	"github.com/k8s-synth/k8s-synth/dsp"
@@ -15,15 +16,21 @@ const (
 
 	rampSeconds  = 0.010 // a knob takes this long to get where it was turned: no zipper, no lag that a hand feels
 	cableSeconds = 0.005 // a cable fades in and out in this time, so that neither end clicks
+	wholeBand    = 0.15  // of a whole number, beyond the middle to the next: noise of 20 mV where a volt is one is beyond it less than once a year
 	fadeSeconds  = 0.050 // the master fade at start and stop
-	meterRate    = 30    // reports of levels a second
+	// Reports of levels a second: a lamp is on the screen within 50 ms although it
+	// waits for the next report, and then for the next frame of the screen.
+	meterRate = 48
 
 	inboxSize   = 8192 // events on their way in; at 64 frames a block this is 8192 in 1.3 ms
 	pendingSize = 8192 // events waiting for their frame
 	outboxSize  = 8192 // events on their way out
+
+	// MaxCaptured is the most channels of what comes in that modules are given.
+	MaxCaptured = 128
 )
 
-// Meters is what the engine tells of itself, thirty times a second.
+// Meters is what the engine tells of itself, meterRate times a second.
 type Meters struct {
 	// Frame is the first frame after the report.
 	Frame int64
@@ -52,6 +59,13 @@ type Engine struct {
 	Outbox *rt.Ring[Event]
 	// Meters gives the newest report, to one goroutine.
 	Meters *rt.Latest[Meters]
+	// Journal, if set before the first Render, is told all that the engine does
+	// at its control side's wish, for one goroutine; see Applied.
+	Journal *rt.Ring[Applied]
+	// Sliced, if set before the first Render, is called after each slice with
+	// the frames in it: for who renders offline and looks into the patch with
+	// Output. It is no hook for the audio thread.
+	Sliced func(frames int)
 
 	next atomic.Pointer[Plan]
 
@@ -77,6 +91,8 @@ type Engine struct {
 	overflow   uint64
 	scrubbed   uint64
 	device     [][]float32
+	captured   [][]float32
+	journaled  uint64
 }
 
 // NewEngine returns a silent engine for a sample rate in hertz and a number
@@ -91,6 +107,7 @@ func NewEngine(sampleRate float64, channels int) *Engine {
 		fadeFrames: int(cableSeconds * sampleRate),
 		meterEvery: int64(sampleRate / meterRate),
 		device:     make([][]float32, channels),
+		captured:   make([][]float32, 0, MaxCaptured),
 	}
 	for left := range e.fadeFrames + 1 {
 		e.fade = append(e.fade, smooth(float32(left)/float32(e.fadeFrames)))
@@ -101,11 +118,13 @@ func NewEngine(sampleRate float64, channels int) *Engine {
 }
 
 // Adopt hands the engine the plan that it is to play next; it takes it up at
-// the next block at which no cable is fading. Of several only the newest counts.
+// its frame, or at the next block where that is past, as soon as no cable is
+// fading. Of several only the newest counts.
 func (e *Engine) Adopt(p *Plan) { e.next.Store(p) }
 
 // Render fills out, one slice of volts a device channel, with the next
-// frames; in is what came in, and may be nil. All slices are of one length.
+// frames; in is what came in meanwhile, one slice of volts a channel, and may
+// be nil. All slices are of one length.
 // Audio thread.
 func (e *Engine) Render(out, in [][]float32) {
 	if len(out) == 0 {
@@ -116,13 +135,15 @@ func (e *Engine) Render(out, in [][]float32) {
 		clear(ch)
 	}
 	for at := 0; at < total; {
-		if e.fadeLeft == 0 {
-			if p := e.next.Load(); p != e.plan {
-				e.take(p)
-			}
+		next := e.next.Load()
+		if next != e.plan && e.fadeLeft == 0 && next.At <= e.frame {
+			e.take(next)
 		}
 		e.collect()
 		n := min(total-at, BlockSize-int(e.frame%BlockSize))
+		if next != e.plan && next.At > e.frame {
+			n = int(min(int64(n), next.At-e.frame))
+		}
 		for e.panicLeft == 0 && e.pendingAt < len(e.pending) {
 			ev := e.pending[e.pendingAt]
 			if d := ev.Frame - e.frame; d > 0 {
@@ -130,8 +151,9 @@ func (e *Engine) Render(out, in [][]float32) {
 				break
 			}
 			if e.early(ev) {
+				e.note(Applied{Frame: e.frame, Cut: true})
 				e.pendingAt++
-				ev.Frame = e.frame + int64(max(e.fadeLeft, 1))
+				ev.Frame = max(e.frame+int64(max(e.fadeLeft, 1)), e.next.Load().At)
 				e.insert(ev)
 				continue
 			}
@@ -147,7 +169,14 @@ func (e *Engine) Render(out, in [][]float32) {
 		for c := range dev {
 			dev[c] = out[c][at : at+n]
 		}
+		e.captured = e.captured[:min(len(in), cap(e.captured))]
+		for c := range e.captured {
+			e.captured[c] = in[c][at : at+n]
+		}
 		e.slice(n, dev)
+		if e.Sliced != nil {
+			e.Sliced(n)
+		}
 		e.riseLeft = max(e.riseLeft-n, 0)
 		if e.panicLeft > 0 {
 			if e.panicLeft -= n; e.panicLeft == 0 {
@@ -166,6 +195,7 @@ func (e *Engine) Render(out, in [][]float32) {
 // starts to fade. Audio thread.
 func (e *Engine) take(p *Plan) {
 	e.plan = p
+	e.note(Applied{Frame: e.frame, Plan: p.Generation})
 	for _, f := range p.feedback {
 		f.generation = p.Generation
 	}
@@ -300,7 +330,10 @@ func (e *Engine) early(ev Event) bool {
 
 // apply does what an event says. Audio thread.
 func (e *Engine) apply(ev Event) {
+	e.note(Applied{Frame: e.frame, Event: ev})
 	switch ev.Kind {
+	case EventWord:
+		return // it was taken over when it was said
 	case EventPanic:
 		// What sounds is faded within a block, because a cut is a click; what
 		// else happens waits for that.
@@ -469,9 +502,10 @@ func (e *Engine) slice(n int, device [][]float32) {
 func (e *Engine) step(st *step, n int, device [][]float32) {
 	nd := st.node
 	io := &nd.io
-	io.N, io.Frame, io.engine, io.Master, io.Device = n, e.frame, e, &e.masterBuf, device
+	io.N, io.Frame, io.engine, io.Master, io.Device, io.Captured = n, e.frame, e, &e.masterBuf, device, e.captured
+	io.Live = e.master.Target() == 1 && e.panicLeft == 0
 	if st.leaving {
-		io.Master = &e.leavingBuf
+		io.Master, io.Live = &e.leavingBuf, false
 	} else {
 		nd.ran = true
 	}
@@ -519,6 +553,9 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 				p.by, p.bent, p.flat = by, true, false
 				v := [1]float32{by[0]}
 				nd.spec.Params[k.param].add(v[:], &cv.Volts[0], att.buf)
+				if k.whole {
+					p.round(v[:])
+				}
 				for i := range p.buf {
 					p.buf[i] = v[0]
 				}
@@ -531,6 +568,9 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 		}
 		p.flat, nd.still = false, false
 		nd.spec.Params[k.param].add(p.buf[:n], &cv.Volts[0], att.buf)
+		if k.whole {
+			p.round(p.buf[:n])
+		}
 	}
 	nd.proc.Process(io)
 	if nd.spec.bypass >= 0 {
@@ -546,6 +586,18 @@ func (e *Engine) step(st *step, n int, device [][]float32) {
 				return
 			}
 		}
+	}
+}
+
+// round makes whole numbers of a knob with its CV: the nearest, but the same as
+// before as long as that is no farther than the band beyond the middle, so
+// that a noise of it does not turn the number to and fro. Audio thread.
+func (p *param) round(b []float32) {
+	for i, v := range b {
+		if d := v - p.whole; d > 0.5+wholeBand || -d > 0.5+wholeBand {
+			p.whole = float32(math.Floor(float64(v) + 0.5))
+		}
+		b[i] = p.whole
 	}
 }
 

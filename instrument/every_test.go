@@ -76,6 +76,12 @@ func stimulus(in JackSpec, index int) func(int64, int) float32 {
 
 // play starts the sources of a bench.
 func (r *rig) play(s *ModuleSpec) {
+	if s.Captures {
+		r.captured = stimulus(JackSpec{Kind: CV}, 3)
+		if s.Kind == "audio_in" {
+			r.captured = stimulus(JackSpec{Kind: Audio}, 3)
+		}
+	}
 	for i, in := range s.Inputs {
 		r.source(ModuleID(fmt.Sprintf("test_source/s%d", i))).play = stimulus(in, i)
 	}
@@ -151,6 +157,10 @@ func TestRenderNeverAllocates(t *testing.T) {
 			events := r.score(s, r.e.frame, 6000)
 			events = append(events, Event{Kind: EventFadeOut}, Event{Kind: EventPanic, Frame: r.e.frame + 3000}, Event{Kind: EventFadeIn, Frame: r.e.frame + 3100})
 			bufs := [][]float32{make([]float32, 480), make([]float32, 480)}
+			ins := [][]float32{make([]float32, 480), make([]float32, 480)}
+			for i := range ins[0] {
+				ins[0][i], ins[1][i] = float32(i)/40, float32(i%12)
+			}
 			run := 0
 			allocs := testing.AllocsPerRun(len(plans)-1, func() {
 				for _, ev := range events {
@@ -159,7 +169,7 @@ func TestRenderNeverAllocates(t *testing.T) {
 				}
 				r.e.Adopt(plans[run])
 				run++
-				r.e.Render(bufs, nil)
+				r.e.Render(bufs, ins)
 				r.e.Meters.Load()
 				var ev Event
 				for r.e.Outbox.Pop(&ev) {
@@ -280,6 +290,7 @@ func TestModulesSurviveAnything(t *testing.T) {
 				r.settle()
 				if rude {
 					rng := rand.New(rand.NewPCG(seed, 2))
+					r.captured = func(f int64, c int) float32 { return insults[int(f/97+int64(7*c))%len(insults)] }
 					for i := range s.Inputs {
 						hash := rng.Uint32()
 						r.source(ModuleID(fmt.Sprintf("test_source/s%d", i))).play = func(f int64, c int) float32 {
@@ -320,6 +331,7 @@ func TestModulesSurviveAnything(t *testing.T) {
 				}
 				finiteAll(t, r, s)
 				r.forget()
+				r.captured = nil
 				for i := range s.Inputs {
 					r.source(ModuleID(fmt.Sprintf("test_source/s%d", i))).play = nil
 				}

@@ -513,7 +513,7 @@ func TestMeters(t *testing.T) {
 	}
 }
 
-// TestMetersShowTriggers: a trigger, thirty times as short as the time between
+// TestMetersShowTriggers: a trigger, twenty times as short as the time between
 // two reports, is in the next one wherever it fell, and in the one
 // after it when it lasts into that.
 func TestMetersShowTriggers(t *testing.T) {

@@ -50,9 +50,15 @@ type IO struct {
 	Wanted uint64
 	// Master is the instrument's own fade, 0…1, for modules that feed a device.
 	Master *[BlockSize]float32
+	// Live tells that gates may go out: the instrument has been faded in, or
+	// fades in, there is no panic, and the module does not leave.
+	Live bool
 	// Device holds the output channels of the audio device, in volts; a
 	// module that feeds it adds to what is there.
 	Device [][]float32
+	// Captured holds what came in on the channels of the audio device, in volts;
+	// it is empty where nothing is captured, and not to be written.
+	Captured [][]float32
 
 	handle uint32
 	engine *Engine
@@ -107,6 +113,14 @@ func (io *IO) Changed(kind EventKind, i int, offset int, value float32) bool {
 	return io.engine.report(Event{Frame: io.Frame + int64(offset), Kind: kind, Module: io.handle, Index: uint8(i), Value: value})
 }
 
+// tell is Changed for one channel of an input. Audio thread.
+func (io *IO) tell(kind EventKind, i, channel, offset int, value float32) bool {
+	if io.engine == nil {
+		return true // it plays alone
+	}
+	return io.engine.report(Event{Frame: io.Frame + int64(offset), Kind: kind, Module: io.handle, Index: uint8(i), Channel: uint8(channel), Value: value})
+}
+
 // EventKind says what an Event does.
 type EventKind uint8
 
@@ -120,12 +134,14 @@ const (
 	EventPanic                    // within a block every module is reset and all gates are low
 	EventFadeIn                   // the master fade rises to 1
 	EventFadeOut                  // the master fade falls to 0
+	EventWord                     // text param Index of Module is another, for the Journal alone: how the word is used the Compiler has seen to
 
 	// From the engine.
 
 	EventWish   // param Index of Module, which the cluster hears of, came to Value, CV included
-	EventGate   // a watched input of Module rose (Value 1) or fell (Value 0); a Service's or Ingress' request that is to be made; a Controller's reconciliation by its program
-	EventSample // input Index of Module read Value, told because the EventGate after it needs it
+	EventGate   // a watched input of Module rose (Value 1) or fell (Value 0); a Service's or Ingress' request that is to be made; a Controller's reconciliation by its program; a note of a MIDI Out on Channel, or its clock
+	EventSample // input Index of Module read Value, told because the EventGate after it needs it; of a MIDI Out on Channel, and as it moves
+	EventBeat   // a Clock came to beat Index of its bar, from 0, Value frames before Frame; Channel 1 is the first after a reset
 )
 
 // Event is one thing that happens at one frame. It is a plain value, so that

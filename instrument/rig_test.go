@@ -116,6 +116,10 @@ func (pass) Process(io *IO) {
 	}
 }
 
+// benchSockets are the jacks of a case: those of a module that is tested have
+// its name.
+var benchSockets = Sockets{Outputs: map[string]int{dutName: 0, "two": 1}, Inputs: map[string]int{dutName: 0, "two": 1}}
+
 // rig is a patch being built and the engine that plays it.
 type rig struct {
 	t     testing.TB
@@ -125,11 +129,15 @@ type rig struct {
 	plan  *Plan
 	chunk int // frames a call
 	out   [2][]float32
+	// captured is what comes in on the channels of the device.
+	captured func(frame int64, channel int) float32
 }
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	return &rig{t: t, c: NewCompiler(testRate, 1), e: NewEngine(testRate, 2), chunk: BlockSize}
+	r := &rig{t: t, c: NewCompiler(testRate, 1), e: NewEngine(testRate, 2), chunk: BlockSize}
+	r.c.SetSockets(benchSockets, &r.patch)
+	return r
 }
 
 func (r *rig) add(id ModuleID, params map[string]float64) *rig {
@@ -276,16 +284,26 @@ func (r *rig) pulse(id ModuleID, name string, ch int) {
 
 // render plays frames and appends them to out.
 func (r *rig) render(frames int) *rig {
-	var bufs [2][]float32
+	var bufs, ins [2][]float32
 	for frames > 0 {
 		n := min(frames, r.chunk)
+		in := ins[:]
+		for c := range ins {
+			if ins[c] = ins[c][:0]; r.captured == nil {
+				in = nil
+				break
+			}
+			for i := range n {
+				ins[c] = append(ins[c], r.captured(r.e.frame+int64(i), c))
+			}
+		}
 		for c := range bufs {
 			if cap(bufs[c]) < n {
 				bufs[c] = make([]float32, n)
 			}
 			bufs[c] = bufs[c][:n]
 		}
-		r.e.Render(bufs[:], nil)
+		r.e.Render(bufs[:], in)
 		for c := range bufs {
 			r.out[c] = append(r.out[c], bufs[c]...)
 		}

@@ -45,6 +45,11 @@ type ParamSpec struct {
 	// Tuning marks a word that names a tuning: one that the patch carries, or
 	// one that is built in.
 	Tuning bool
+	// Socket marks a word that names the jacks of the rig that the module stands
+	// for, see Module.Jacks. Optional marks one that names none where it is empty.
+	Socket, Optional bool
+	// Ref marks a word that is empty or names a jack as kind/name/jack.
+	Ref bool
 	// Cluster marks a param that is part of the topology: the synthesizer turns
 	// it into objects.
 	Cluster bool
@@ -69,6 +74,11 @@ func (p *ParamSpec) CheckWord(w string) error {
 	switch {
 	case !p.Text:
 		return fmt.Errorf("%s is %s, got %q", p.Name, p.Range(), w)
+	case p.Ref && w != "":
+		if _, err := ParseJackRef(w); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		return nil
 	case p.Free:
 		return nil
 	case w == "" || strings.ContainsAny(w, " \t\n"):
@@ -167,6 +177,11 @@ type ModuleSpec struct {
 	Params  []ParamSpec
 	Inputs  []JackSpec
 	Outputs []JackSpec
+	// Tail says how the module goes on when it leaves the patch of one scene for
+	// that of another.
+	Tail Tail
+	// Captures marks a module whose jacks of the rig are inputs of it.
+	Captures bool
 	// Through names pairs of an input and an output. A module that has them
 	// gets a switch bypass, which passes each of those inputs on to its output.
 	Through [][2]string
@@ -183,7 +198,20 @@ type ModuleSpec struct {
 type through struct{ input, output int }
 
 // cvParam ties a knob to the CV jack and attenuverter that it was given.
-type cvParam struct{ param, att, input int }
+type cvParam struct {
+	param, att, input int
+	whole             bool // it is rounded here; what the cluster hears of is rounded by its wish
+}
+
+// Tail says what is heard of a module that is fed no more.
+type Tail uint8
+
+// Kinds of Tail.
+const (
+	TailNone    Tail = iota // nothing, or what it plays by itself
+	TailRelease             // it comes to rest when its gates have fallen
+	TailMemory              // it gives back what it was fed before: echoes, a room
+)
 
 // Cluster tells whether the module stands for something in the cluster.
 func (s *ModuleSpec) Cluster() bool { return s.Bound != "" }
@@ -214,7 +242,7 @@ func (s *ModuleSpec) finish() {
 		if p.PerVolt == 0 {
 			continue
 		}
-		tie := cvParam{param: i, att: len(s.Params), input: len(s.Inputs)}
+		tie := cvParam{param: i, att: len(s.Params), input: len(s.Inputs), whole: p.Whole && !p.Cluster && !p.Live}
 		if p.PolyCV {
 			s.polyCV = append(s.polyCV, tie)
 		} else {
@@ -270,6 +298,8 @@ var specs = func() []*ModuleSpec {
 		hpaSpec(), cronJobSpec(), jobSpec(), controllerSpec(), etcdSpec(), apiServerSpec(), ruleSpec(),
 		vcoSpec(), vcfSpec(), adsrSpec(), lfoSpec(), sampleHoldSpec(), slewSpec(), attenuverterSpec(), scopeSpec(),
 		voiceSpec(), noiseSpec(), vcaSpec(), reverbSpec(), mixerSpec(), clockSpec(), euclidSpec(), quantizerSpec(), delayUnitSpec(), chorusSpec(), compressorSpec(), drumSpec(), audioOutSpec(),
+		cvOutSpec(), gateOutSpec(), cvInSpec(), audioInSpec(),
+		midiInSpec(), midiOutSpec(),
 	}
 	for _, s := range all {
 		s.finish()

@@ -3,6 +3,7 @@ package instrument
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"github.com/k8s-synth/k8s-synth/dsp"
 )
@@ -313,7 +314,7 @@ func sum(s *Signal, i int) float32 {
 
 func reverbSpec() *ModuleSpec {
 	return &ModuleSpec{
-		Kind: "reverb", Title: "Reverb", HP: 8, Plus12: 90, Minus12: 20,
+		Kind: "reverb", Title: "Reverb", HP: 8, Plus12: 90, Minus12: 20, Tail: TailMemory,
 		Doc: "A room. While its gate is low the air goes out of it: nothing enters, and what is in it dies fast.",
 		New: func() Processor { return &reverb{} },
 		Params: []ParamSpec{
@@ -404,12 +405,13 @@ func (m *reverb) look(io *IO, i int) {
 func audioOutSpec() *ModuleSpec {
 	return &ModuleSpec{
 		Kind: "audio_out", Title: "Audio Out", HP: 6, Plus12: 30, Minus12: 30,
-		Doc: "To a pair of the device's channels: level, DC blocker, and a look-ahead limiter whose true peak stays below its ceiling.",
+		Doc: "To a pair of the device's channels, or to jacks of the rig: level, DC blocker, and a look-ahead limiter whose true peak stays below its ceiling.",
 		New: func() Processor { return &audioOut{} },
 		Params: []ParamSpec{
 			{Name: "level", Doc: "level; −60 is off", Unit: "dB", Min: -60, Max: 12, Value: 0, PerVolt: 6},
 			{Name: "ceiling", Doc: "true peak under full scale, which is 5 V", Unit: "dB", Min: -20, Max: 0, Value: -1.2},
 			{Name: "channel", Doc: "first of the two device channels", Min: 1, Max: MaxPoly - 1, Value: 1, Whole: true},
+			{Name: "jack", Doc: "jacks of the rig in place of channel: left and right, or one for the middle of both", Text: true, Free: true, Socket: true, Optional: true},
 		},
 		Inputs: []JackSpec{
 			{Name: "left", Kind: Audio, Poly: true, Doc: "left; alone, both sides"},
@@ -427,6 +429,15 @@ type audioOut struct {
 	gain    decibels
 	ceiling decibels
 	set     float32
+	named   atomic.Int32 // how many jacks of the rig it is bound to
+	sockets [2]socket
+	out     [2]outlet
+}
+
+// Socket tells it its jacks.
+func (m *audioOut) Socket(channels []int) {
+	setAll(channels, &m.sockets[0], &m.sockets[1])
+	m.named.Store(int32(len(channels)))
 }
 
 func (m *audioOut) Init(sampleRate float64, seed uint64) {
@@ -434,6 +445,8 @@ func (m *audioOut) Init(sampleRate float64, seed uint64) {
 	m.dc[1].Init(sampleRate)
 	m.limiter.Init(sampleRate)
 	m.set = -1
+	m.out[0].init(sampleRate)
+	m.out[1].init(sampleRate)
 }
 
 // Reset forgets the past. Audio thread.
@@ -486,13 +499,18 @@ func (m *audioOut) Process(io *IO) {
 	}
 	out.Held = 0
 	first := int(io.Params[2][0]) - 1
+	want := [2]int{first, first + 1}
+	if named := m.named.Load(); named > 0 {
+		want = [2]int{m.sockets[0].get(), m.sockets[1].get()}
+		if named == 1 {
+			for i := range l {
+				l[i] = (l[i] + r[i]) * 0.5
+			}
+		}
+	}
 	for side, x := range [2][]float32{l, r} {
-		if first+side >= len(io.Device) {
-			break
-		}
-		for i, d := range io.Device[first+side][:io.N] {
-			io.Device[first+side][i] = d + x[i]*io.Master[i]
-		}
+		m.out[side].begin(want[side])
+		m.out[side].add(io, want[side], x)
 	}
 }
 

@@ -38,6 +38,7 @@ type wish struct {
 
 	told   float32
 	toldAt int64
+	knob   float32 // of whole numbers: where the knob stood then
 	last   float32
 	since  int64 // frame of the last change
 	far    bool  // it is farther than step,
@@ -63,6 +64,25 @@ func newWishes(spec *ModuleSpec, sampleRate float64) (ws []wish) {
 	return ws
 }
 
+// aim returns what is to be told if anything is. A knob of whole numbers that
+// was turned takes what was told along: the CV beside it is the same, and the
+// number that it was held at goes with the knob, not to the nearest. Where the
+// CV moved as well that is over. Audio thread.
+func (w *wish) aim(io *IO) float32 {
+	if !w.whole {
+		return w.last
+	}
+	moved := io.params[w.param].ramp.Value() - w.knob
+	if moved == 0 {
+		return w.last
+	}
+	if to := w.told + moved; w.last-to < wishHysteresis && to-w.last < wishHysteresis {
+		return to
+	}
+	w.knob += moved
+	return w.last
+}
+
 // tell looks at one slice of the param. Audio thread.
 func (w *wish) tell(io *IO) {
 	b := io.Params[w.param]
@@ -72,7 +92,8 @@ func (w *wish) tell(io *IO) {
 		if v := b[i]; v != w.last {
 			w.last, w.since = v, f
 		}
-		d := w.last - w.told
+		to := w.aim(io)
+		d := to - w.told
 		if d < 0 {
 			d = -d
 		}
@@ -95,12 +116,12 @@ func (w *wish) tell(io *IO) {
 		if due <= f {
 			v := w.last
 			if w.whole {
-				v = float32(math.Floor(float64(v) + 0.5))
+				v = float32(math.Floor(float64(to) + 0.5))
 			}
 			if !io.Changed(EventWish, w.param, i, v) {
 				return // no room; the next slice tries again
 			}
-			w.told, w.toldAt, w.far = v, f, false
+			w.told, w.toldAt, w.far, w.knob = v, f, false, io.params[w.param].ramp.Value()
 		}
 		i++
 		if rests {
