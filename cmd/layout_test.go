@@ -42,9 +42,10 @@ var layers = map[string]struct {
 }
 
 // outside is what a folder may import although the rest of its layer has the
-// standard library only: nothing of it is in any program.
+// standard library only: nothing of it runs on the audio thread.
 var outside = map[string]string{
-	"dsp/kernel/assembly": "github.com/mmcloughlin/avo", // writes assembly that is committed; runs under go generate only
+	"dsp/kernel/assembly":  "github.com/mmcloughlin/avo", // writes assembly that is committed; runs under go generate only
+	"instrument/faceplate": "golang.org/x/image",         // the font of the panels; draws, off the audio thread
 }
 
 // sources parses the imports and the package comment of every Go file.

@@ -17,6 +17,10 @@ import (
 	"github.com/k8s-synth/k8s-synth/mapping"
 )
 
+// exitForeign is the exit code of a difference that another's object is in the
+// way of.
+const exitForeign = 3
+
 // errDryRun ends a play that was only to show what it would do.
 var errDryRun = errors.New("dry run")
 
@@ -36,6 +40,8 @@ func consent(ctx context.Context, o playOptions, kubePath string, clusterArgs []
 	case err == nil:
 		fmt.Fprintln(os.Stderr, "nothing: all of it is there as it would be written")
 	case errors.As(err, &exit) && exit.ExitCode() == 1: // as of diff: there are differences
+	case errors.As(err, &exit) && exit.ExitCode() == exitForeign:
+		return fmt.Errorf("nothing is written to namespace %s: what is in the way there is not k8s-synth's, and is never touched; give the module another name, or play in another namespace with --namespace", t.Namespace)
 	case o.yes && !o.dryRun:
 		fmt.Fprintf(os.Stderr, "k8s-synth: the difference cannot be told (%v); --yes plays all the same\n", err)
 	default:

@@ -15,11 +15,15 @@ import (
 )
 
 func devicesCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, capture bool
 	c := &cobra.Command{
 		Use: "devices", Short: "List the audio devices", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			devices, missing := hardware.Devices()
+			list := hardware.Devices
+			if capture {
+				list = hardware.CaptureDevices
+			}
+			devices, missing := list()
 			out := cmd.OutOrStdout()
 			if asJSON {
 				if devices == nil {
@@ -55,6 +59,7 @@ func devicesCommand() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&capture, "capture", false, "list those to capture from")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -246,6 +246,7 @@ func TestEndToEndCluster(t *testing.T) {
 		s.answers(5*time.Second, "/service/web/live", "0")
 	})
 	step("without power nothing runs, and with it all is as it was", func() {
+		s.oscsend("/arm", "i", "1") // what cannot be undone
 		s.oscsend("/namespace/stage/power", "s", "off")
 		s.poll(30*time.Second, "an empty namespace", func(ctx context.Context) error {
 			list, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: "k8s-synth.io/module in (deployment.web, deployment.api)"})

@@ -641,7 +641,7 @@ func TestEndToEnd(t *testing.T) {
 		t.Errorf("left in the folder for temporary files: %v", left)
 	}
 	log, _ := os.ReadFile(s.log)
-	n := strings.Count(string(log), "malformed datagram")
+	n := strings.Count(string(log), "malformed packet")
 	if n == 0 || float64(n) > stats.Seconds {
 		t.Errorf("malformed datagrams were logged %d times in %.0f s, want at most once a second", n, stats.Seconds)
 	}

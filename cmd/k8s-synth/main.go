@@ -43,8 +43,10 @@ func main() {
 		again := make(chan os.Signal, 1)
 		signal.Notify(again, os.Interrupt)
 		<-again
+		land()
 		os.Exit(exitFailure)
 	})
+	landOnDeath()
 	// When the program behind a pipe dies ("play 2>&1 | tee log", then
 	// Ctrl-C), a write fails; it must not kill the instrument in its fade.
 	// Caught and not ignored, because children would inherit that.
@@ -60,7 +62,10 @@ func run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "k8s-synth: %v\n", err)
+	if stdoutGone(err) {
+		return exitFailure
+	}
+	fmt.Fprintf(os.Stderr, "k8s-synth: %s\n", told(err))
 	var usage usageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(os.Stderr, "see %q\n", cmd.CommandPath()+" --help")
@@ -87,12 +92,14 @@ Start with "k8s-synth play", then turn a knob from another program:
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	strictArgs(root)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagMistake)
 	root.AddCommand(playCommand(), renderCommand(), statusCommand(), scopeCommand(), sceneCommand(), modulesCommand(), devicesCommand(),
-		kubeconfigCommand(), unitCommand(), versionCommand(),
+		midiCommand(), mapCommand(), layoutCommand(), panicCommand(), resumeCommand(), saveCommand(), rigCommand(), calibrateCommand(), senseCommand(), takeCommand(), rackCommand(), panelCommand(), vcvCommand(), panelsCommand(), plugCommand(), pullCommand(), undoCommand(), redoCommand(), watchdogCommand(),
+		kubeconfigCommand(), unitCommand(), versionCommand(), siteCommand(),
 		forwardCommand("topology", "Validate, synthesize, diff and apply the Kubernetes part of a patch by hand", "k8s-synth-kube", "topology"),
 		forwardCommand("cluster", "Run the embedded control plane alone", "k8s-synth-cluster"),
 		forwardCommand("kube", "Run the observer of a cluster alone, speaking the stream on stdin and stdout", "k8s-synth-kube"))
+	completions(root)
 	for _, c := range root.Commands() {
 		strictArgs(c)
 	}

@@ -34,6 +34,10 @@ type neighbour struct {
 	received func(mapping.Message)
 	// gone is called each time that the process has ended.
 	gone func()
+	// boot, if not nil, keeps what is harmless during a boot away from people.
+	boot *bootLog
+	// mute is one that is never run, and takes what it is handed to nobody.
+	mute bool
 
 	mu       sync.Mutex
 	topology *mapping.Topology // the newest, sent again after each start
@@ -138,6 +142,9 @@ func (n *neighbour) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := n.once(ctx)
+		if n.boot != nil {
+			n.boot.ended(ctx.Err() != nil)
+		}
 		if n.gone != nil {
 			n.gone()
 		}
@@ -175,12 +182,18 @@ func (n *neighbour) once(ctx context.Context) error {
 	}
 	defer out.Close()
 	cmd.Stdout, cmd.Stderr = in, n.stderr
+	if n.boot != nil {
+		cmd.Stderr = n.boot
+	}
 	// A child of a process that was killed may hold its standard error.
 	cmd.WaitDelay = time.Second
-	err = cmd.Start()
+	err = startAlone(cmd.Start)
 	in.Close()
 	if err != nil {
 		return err
+	}
+	if n.boot != nil {
+		n.boot.begins()
 	}
 	n.mu.Lock()
 	n.pid, n.unsent, n.settings.sent = cmd.Process.Pid, n.topology != nil, 0
@@ -284,12 +297,18 @@ func (n *neighbour) read(r io.Reader) error {
 			_, _ = io.Copy(io.Discard, r)
 			return err
 		}
+		if n.boot != nil {
+			n.boot.follow(m)
+		}
 		n.received(m)
 	}
 }
 
 // publish hands the process a topology; only the newest counts.
 func (n *neighbour) publish(t mapping.Topology) {
+	if n.mute {
+		return
+	}
 	n.mu.Lock()
 	n.topology, n.unsent = &t, true
 	n.mu.Unlock()
@@ -298,6 +317,9 @@ func (n *neighbour) publish(t mapping.Topology) {
 
 // set hands the process a setting; only the newest of each kind counts.
 func (n *neighbour) set(s mapping.Setting) {
+	if n.mute {
+		return
+	}
 	n.mu.Lock()
 	n.settings.set(s)
 	n.mu.Unlock()
@@ -313,6 +335,9 @@ func (n *neighbour) forget(o mapping.Object) {
 
 // act hands the process an action, unless too many wait.
 func (n *neighbour) act(a mapping.Action) bool {
+	if n.mute {
+		return true
+	}
 	n.mu.Lock()
 	ok := len(n.actions) < queuedActions
 	if ok {

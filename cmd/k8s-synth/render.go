@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/k8s-synth/k8s-synth/hardware"
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
 	"github.com/k8s-synth/k8s-synth/scenes"
@@ -29,43 +28,100 @@ type renderOptions struct {
 	rate    int
 	seed    uint64
 	seeded  bool
+	take    string
+	anew    bool
+	from    takeTime
+	to      takeTime
+	inputs  bool
 }
+
+// Sample rates in Hz that a device may have, and a file as well.
+const (
+	leastRate = 8000
+	mostRate  = 384000
+)
 
 func renderCommand() *cobra.Command {
 	var o renderOptions
 	c := &cobra.Command{
-		Use:   "render SCENE",
-		Short: "Render a scene to a WAV file, faster than real time",
+		Use:   "render [SCENE]",
+		Short: "Render a scene to a WAV or FLAC file, faster than real time",
 		Long: `Renders a scene with the same engine that plays it live. What the cluster does
 comes from a script, or from a take that "play --take" recorded. Without one,
 a cluster boots and converges. The same scene, script and seed give the same
-file, to the bit.`,
+file, to the bit.
+
+The ending of the file says its form: .wav is 32-bit floats, in which nothing is
+cut off, .flac is 24 bits. A file that is there is replaced when the new one is
+whole; until then, and if it fails or is interrupted, the old one stays.
+
+With --take, a take sounds as it did when it was played, to the bit, from the
+events that the engine applied then. With --anew what came in (hands, MIDI, the
+cluster) is played anew instead; and so it is where a SCENE is named, or another
+--rate, and where a take has no sound of its own, such as an imported one.`,
 		Example: `  k8s-synth render default --seconds 20 -o default.wav
-  k8s-synth render default --script demo -o demo.wav --picture demo.png`,
-		Args: cobra.ExactArgs(1),
+  k8s-synth render default --script demo -o demo.flac --picture demo.png
+  k8s-synth render --take night.take.jsonl -o night.wav`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.scene = args[0]
+			if len(args) > 0 {
+				o.scene = args[0]
+			}
 			o.seeded = cmd.Flags().Changed("seed")
 			switch {
+			case o.scene == "" && o.take == "":
+				return usageError{errors.New("name the scene to render, or a take with --take")}
+			case o.take != "" && (o.script != "" || o.picture != ""):
+				return usageError{errors.New("--take goes without --script and --picture; \"k8s-synth take show --svg\" draws a take")}
+			case o.anew && o.take == "":
+				return usageError{errors.New("--anew is for a take; name it with --take")}
+			case o.take == "" && (o.from.Duration > 0 || o.to.Duration > 0 || !o.inputs):
+				return usageError{errors.New("--from, --to and --inputs are for a take; name it with --take")}
+			case o.to.Duration > 0 && o.to.Duration <= o.from.Duration:
+				return usageError{fmt.Errorf("--to %s is not behind --from %s", o.to.Duration, o.from.Duration)}
+			case o.to.Duration > 0 && o.seconds > 0:
+				return usageError{errors.New("--to and --seconds both say where it ends; leave one out")}
 			case o.out == "":
-				return usageError{errors.New("-o names the WAV file to write; it is missing")}
+				return usageError{errors.New("-o names the WAV file to write, or a FLAC file; it is missing")}
 			case o.picture != "" && !strings.EqualFold(filepath.Ext(o.picture), ".png"):
 				return usageError{fmt.Errorf("--picture draws PNG files; name one that ends in .png, not %q", o.picture)}
-			case o.rate < 8000 || o.rate > 192000:
-				return usageError{fmt.Errorf("--rate is 8000 … 192000 Hz, got %d", o.rate)}
+			case o.rate < leastRate || o.rate > mostRate:
+				return usageError{fmt.Errorf("--rate is %d … %d Hz, got %d", leastRate, mostRate, o.rate)}
 			case cmd.Flags().Changed("seconds") && !(o.seconds > 0 && o.seconds <= scenes.MaxLength.Seconds()):
 				return usageError{fmt.Errorf("--seconds is above 0 and at most a day, got %g", o.seconds)}
+			}
+			if o.take != "" {
+				if err := notItself(o.take, o.out); err != nil {
+					return fmt.Errorf("render: %w", err)
+				}
+			}
+			if err := checkSound("-o", o.out); err != nil {
+				return usageError{err}
+			}
+			if err := placeFor(o.out); err != nil {
+				return fmt.Errorf("render: %w", err)
+			}
+			if o.take != "" {
+				if !cmd.Flags().Changed("rate") {
+					o.rate = 0
+				}
+				return renderTake(cmd.Context(), o)
 			}
 			return render(cmd.Context(), o)
 		},
 	}
 	f := c.Flags()
 	f.Float64Var(&o.seconds, "seconds", 0, "length (default: the script's and 4 s for its end, or 20 s)")
-	f.StringVarP(&o.out, "output", "o", "", "WAV file to write")
+	f.StringVarP(&o.out, "output", "o", "", "file to write, which ends in .wav or .flac; one that is there is replaced at the end")
 	f.StringVar(&o.picture, "picture", "", "PNG file to draw what happened, level and spectrum in")
 	f.StringVar(&o.script, "script", "", "name or path of a script or take; \"none\" for a cluster that stays away")
+	f.StringVar(&o.take, "take", "", "take to render as it sounded")
+	f.BoolVar(&o.anew, "anew", false, "play what came in of the take anew")
+	f.Var(&o.from, "from", "with --take: write from this time of the take on, such as 83.5 or 1:23.5")
+	f.Var(&o.to, "to", "with --take: write up to this time of the take")
+	f.BoolVar(&o.inputs, "inputs", true, "with --take: hear what the inputs of the rig captured")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of what is left to chance (default: the scene's)")
-	f.IntVar(&o.rate, "rate", 48000, "sample rate in Hz")
+	f.IntVar(&o.rate, "rate", 48000, fmt.Sprintf("sample rate in Hz, %d … %d", leastRate, mostRate))
 	return c
 }
 
@@ -94,13 +150,14 @@ func render(ctx context.Context, o renderOptions) (err error) {
 		return err
 	}
 	part := filepath.Join(filepath.Dir(o.out), "."+filepath.Base(o.out)+".part")
-	w, err := hardware.CreateWAV(part, o.rate, 2)
+	w, err := createSound(o.out, part, o.rate, 2)
 	if err != nil {
+		_ = os.Remove(part)
 		return fmt.Errorf("render: %w", err)
 	}
 	defer func() {
 		if w != nil {
-			err = errors.Join(err, w.Close())
+			_ = w.Close() // why it is given up has been said
 		}
 		if err != nil {
 			_ = os.Remove(part)
@@ -138,12 +195,16 @@ func render(ctx context.Context, o renderOptions) (err error) {
 	if live {
 		fmt.Fprint(os.Stderr, "\r     \r")
 	}
+	cut := uint64(0)
+	if f, ok := w.(*flacWriter); ok {
+		cut = f.cut
+	}
 	err = w.Close()
 	w = nil
 	if err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
-	if err := os.Rename(part, o.out); err != nil {
+	if err := inPlace(part, o.out, true); err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
 	took := time.Since(began).Seconds()
@@ -154,6 +215,9 @@ func render(ctx context.Context, o renderOptions) (err error) {
 	}
 	fmt.Fprintf(os.Stderr, "wrote %s: %.2f s of sound in %.2f s (%.0f times real time), peak %.1f dBFS\n",
 		o.out, o.seconds, took, o.seconds/took, 20*math.Log10(math.Max(r.peak/instrument.AudioVolts, 1e-9)))
+	if cut > 0 {
+		fmt.Fprintf(os.Stderr, "%d samples were above full scale and are cut off; a WAV file holds them, or turn the level of the Audio Out down\n", cut)
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
 	"github.com/k8s-synth/k8s-synth/mapping/rule"
 	"github.com/k8s-synth/k8s-synth/scenes"
@@ -21,8 +22,9 @@ func compileProgram(source string) (mapping.Program, error) {
 type ruleSet struct {
 	set  *rule.Set
 	rack *mapping.Rack
-	// tell sends an OSC message; nil where nobody listens.
-	tell func(address string, args []any)
+	// tell sends an OSC message to host:port, or with no host to who listens; nil
+	// where there is no OSC.
+	tell func(to, address string, args []any)
 }
 
 // newRules compiles the rules of a scene; without any it returns nil.
@@ -43,6 +45,10 @@ func (r *ruleSet) apply(t mapping.Transition, frame int64) {
 		return
 	}
 	for _, o := range r.set.Apply(t) {
+		if out, ok := o.Out(); ok {
+			r.rack.Send(out, frame)
+			continue
+		}
 		switch o.Kind {
 		case rule.Note:
 			r.rack.Note(o.Channel-1, o.Note, o.Velocity, o.Duration, frame)
@@ -52,8 +58,18 @@ func (r *ruleSet) apply(t mapping.Transition, frame int64) {
 			r.rack.RuleCV(o.Channel-1, o.Volts, frame)
 		case rule.OSCMessage:
 			if r.tell != nil {
-				r.tell(o.Address, o.Args)
+				r.tell(o.Port, o.Address, o.Args)
 			}
 		}
+	}
+}
+
+// release lowers the gates that the rules of a scene that ends hold up.
+func (r *ruleSet) release() {
+	if r == nil {
+		return
+	}
+	for c := range instrument.MaxPoly {
+		r.rack.RuleGate(c, false, 0)
 	}
 }

@@ -42,7 +42,10 @@ func sceneCommand() *cobra.Command {
 			entries(t, list)
 			fmt.Fprintln(t, "\t\t\nSCRIPT\tTITLE\tFILE")
 			entries(t, scripts)
-			return t.Flush()
+			if err := t.Flush(); err != nil {
+				return err
+			}
+			return unread(append(list, scripts...))
 		},
 	}, &cobra.Command{
 		Use: "validate FILE…", Short: "Check scene files, and say where each mistake is", Args: cobra.MinimumNArgs(1),
@@ -86,20 +89,53 @@ func sceneCommand() *cobra.Command {
 			return err
 		},
 	}, fromClusterCommand())
+	c.AddCommand(backupCommands()...)
+	c.AddCommand(stageCommands()...)
 	return c
 }
 
+// longestTitle bounds a column of a list, in characters.
+const longestTitle = 60
+
+// entries prints a line of a table for each.
 func entries(w io.Writer, list []scenes.Entry) {
 	for _, e := range list {
 		title, file := e.Title, e.Path
 		if e.Err != nil {
-			title = "cannot be read: " + strings.SplitN(e.Err.Error(), "\n", 2)[0]
+			first, _, _ := strings.Cut(e.Err.Error(), "\n")
+			title = "cannot be read: " + strings.TrimPrefix(first, e.Path+":")
 		}
 		if file == "" {
 			file = "ships with k8s-synth"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\n", e.Name, title, file)
+		fmt.Fprintf(w, "%s\t%s\t%s\n", e.Name, shortened(title, longestTitle), file)
 	}
+}
+
+// shortened is a text in one line of at most so many characters.
+func shortened(text string, most int) string {
+	text = strings.Join(strings.Fields(text), " ")
+	if r := []rune(text); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return text
+}
+
+// unread says what is wrong with those of a list that cannot be read, a line
+// each: the first mistake, and how many more there are.
+func unread(list []scenes.Entry) error {
+	var errs []error
+	for _, e := range list {
+		if e.Err == nil {
+			continue
+		}
+		first, rest, more := strings.Cut(e.Err.Error(), "\n")
+		if more {
+			first += fmt.Sprintf(" (and %d more)", strings.Count(rest, "\n")+1)
+		}
+		errs = append(errs, errors.New(first))
+	}
+	return errors.Join(errs...)
 }
 
 // showScene prints each module with the knobs that do not stand at their

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/scenes"
 )
 
 // scopePicture is what the running instrument answers for a scope.
@@ -81,6 +81,9 @@ terminal or as an SVG file. NAME may be left out where there is only one.`,
 			}
 			if follow && svg != "" {
 				return usageError{errors.New("--follow shows pictures in the terminal; it goes without --svg")}
+			}
+			if svg != "" && ending(svg) != ".svg" {
+				return usageError{fmt.Errorf("--svg draws SVG files; name one that ends in .svg, not %q", svg)}
 			}
 			name := ""
 			if len(args) > 0 {
@@ -150,13 +153,5 @@ func writeScope(path string, t *instrument.Trace) error {
 
 // writeWhole writes a file that anyone may read, whole or not at all.
 func writeWhole(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return scenes.WriteWhole(path, 0o644, write)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -24,17 +25,24 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/k8s-synth/k8s-synth/hardware"
+	panelport "github.com/k8s-synth/k8s-synth/hardware/backplane/port"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/midi/port"
 	"github.com/k8s-synth/k8s-synth/mapping/osc"
 )
 
 // playStatus is what the running instrument tells of itself.
 type playStatus struct {
-	Version    string               `json:"version"`
-	PID        int                  `json:"pid"`
-	Seconds    float64              `json:"seconds"` // since the start
-	Scene      string               `json:"scene"`
-	Tempo      float64              `json:"tempo"` // BPM, 0 without a clock
+	Version string         `json:"version"`
+	PID     int            `json:"pid"`
+	Seconds float64        `json:"seconds"` // since the start
+	Scene   string         `json:"scene"`
+	Tempo   float64        `json:"tempo"` // BPM, 0 without a clock
+	Waiting *waitingStatus `json:"waiting,omitempty"`
+	Morph   *morphStatus   `json:"morph,omitempty"`
+	SetList *setListStatus `json:"setList,omitempty"`
+	// Silenced tells that what the cluster does is not heard since a panic.
+	Silenced   bool                 `json:"silenced,omitempty"`
 	OSC        string               `json:"osc,omitempty"`
 	Kubeconfig string               `json:"kubeconfig,omitempty"`
 	FirstSound float64              `json:"firstSoundSeconds"` // after the start; 0 while silent
@@ -50,8 +58,14 @@ type playStatus struct {
 	Thinned    uint64            `json:"thinnedEvents"`
 	Queues     []queueStatus     `json:"queues"`
 	OSCStats   osc.Stats         `json:"oscStats"`
+	MIDI       []port.Info       `json:"midi,omitempty"` // ports in use
+	MIDITotal  midiTotal         `json:"midiTotal"`      // of all ports that were ever there
+	Takeovers  []takeoverStatus  `json:"takeovers,omitempty"`
 	Clocks     []clockStatus     `json:"clocks"`
 	Heap       uint64            `json:"heapBytes"` // of Go, in use
+	Case       *caseStatus       `json:"case,omitempty"`
+	Panels     []panelport.Info  `json:"panels,omitempty"`
+	Web        string            `json:"web,omitempty"` // with the token
 	Metrics    string            `json:"metrics,omitempty"`
 	Neighbours []neighbourStatus `json:"neighbours"`
 }
@@ -118,6 +132,9 @@ func (p *player) queues(o osc.Stats, c mapping.Counters) []queueStatus {
 		{"engine_outbox", e.Outbox.Len(), e.Outbox.Cap(), e.Outbox.Dropped()},
 		{"osc", o.Scheduled, osc.DefaultMaxScheduled, o.Dropped},
 	}
+	if m := p.midi; m != nil {
+		q = append(q, queueStatus{"midi_in", len(m.in), cap(m.in), 0}) // what finds no room waits at its port
+	}
 	for _, n := range []*neighbour{p.cluster, p.kube} {
 		if n != nil {
 			s := n.status()
@@ -155,9 +172,19 @@ func (p *player) gather() playStatus {
 			break
 		}
 	}
+	if bpm := p.midi.tempo(); bpm > 0 {
+		s.Tempo = math.Round(bpm*10) / 10
+	}
+	s.Silenced = p.rack.Silenced()
+	s.Waiting, s.Morph, s.SetList = p.waitingStatus(), p.morphStatus(), p.setListStatus()
+	s.Case, s.Panels = p.caseStatus(), p.panels.lines()
+	s.MIDI, s.MIDITotal, s.Takeovers = p.midi.open(), p.midi.total(), p.binds.takeovers()
 	c := p.rack.Counters()
 	if p.osc != nil {
 		s.OSC, s.OSCStats = p.osc.Addr().String(), p.osc.Stats()
+	}
+	if p.web != nil {
+		s.Web = p.web.URL()
 	}
 	if p.metrics != nil {
 		s.Metrics = "http://" + p.metrics.addr.String() + "/metrics"
@@ -185,6 +212,9 @@ func (s *playStatus) line() string {
 		cluster = "converging"
 	case !s.booting():
 		cluster = "no answer"
+	}
+	if s.Silenced {
+		cluster += ", silenced by a panic (resume)"
 	}
 	sound := fmt.Sprintf("%s %d Hz", s.Audio.Backend, s.Audio.Rate)
 	if s.Audio.Lost {
@@ -223,21 +253,35 @@ func (p *player) showStatus() {
 }
 
 // statusServer answers on a local socket that only the user can open.
-type statusServer struct{ srv *http.Server }
+type statusServer struct {
+	srv  *http.Server
+	lock *os.File // of the state directory; the kernel lets go of it with the process
+}
 
 func socketPath(dir string) string { return filepath.Join(dir, "play.sock") }
 
-// listenStatus opens the socket in dir. It fails if another instrument
-// answers there.
-func listenStatus(dir string, p *player) (*statusServer, error) {
+// listenStatus takes dir for this instrument and opens the socket in it. It
+// fails if another one has it: two would write over each other's states.
+func listenStatus(dir string, p *player) (_ *statusServer, err error) {
 	path := socketPath(dir)
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		c.Close()
+	lock, err := os.OpenFile(filepath.Join(dir, "play.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	switch err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
 		who := ""
 		if s, err := fetchStatus(context.Background(), path); err == nil {
 			who = fmt.Sprintf(" (process %d)", s.PID)
 		}
 		return nil, fmt.Errorf("another k8s-synth%s plays with the state in %s; end it, or name another --state-dir", who, dir)
+	case err != nil:
+		return nil, fmt.Errorf("state directory %s cannot be locked: %w", dir, err)
 	}
 	_ = os.Remove(path)
 	// The socket must never be open to others, not even for a moment.
@@ -258,14 +302,22 @@ func listenStatus(dir string, p *player) (*statusServer, error) {
 		_ = json.NewEncoder(w).Encode(s)
 	})
 	mux.HandleFunc("GET /scope", p.serveScope)
-	st := &statusServer{srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
+	mux.HandleFunc("GET /midi", p.serveMIDI)
+	mux.HandleFunc("GET /patch", p.servePatch)
+	mux.HandleFunc("GET /scene", p.serveScene)
+	mux.HandleFunc("GET /sense", p.serveSense)
+	mux.HandleFunc("POST /do", p.serveDo)
+	st := &statusServer{lock: lock, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
 	go func() { _ = st.srv.Serve(l) }()
 	return st, nil
 }
 
 // close also removes the socket, as its listener's end does: a second removal
 // could take that of a successor.
-func (s *statusServer) close() { _ = s.srv.Close() }
+func (s *statusServer) close() {
+	_ = s.srv.Close()
+	_ = s.lock.Close()
+}
 
 // errNotPlaying says that nothing answers on the socket.
 var errNotPlaying = errors.New("no k8s-synth plays here; start one with \"k8s-synth play\"")
@@ -292,11 +344,8 @@ func fetch(ctx context.Context, path, place string, v any) error {
 		return err
 	}
 	resp, err := client.Do(req)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%s: %w", path, errNotPlaying)
-	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return notPlaying(path, what, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
@@ -307,6 +356,14 @@ func fetch(ctx context.Context, path, place string, v any) error {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
+}
+
+// notPlaying says why the instrument at path was not asked for what.
+func notPlaying(path, what string, err error) error {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%s: %w", path, errNotPlaying)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 func statusCommand() *cobra.Command {
@@ -354,6 +411,9 @@ func (s *playStatus) print(w io.Writer) {
 		state = "booting: " + s.Cluster.Boot
 	}
 	row("cluster", "%s, pods %d of %d ready, %d nodes, revision %d", state, s.Cluster.Ready, s.Cluster.Desired, s.Cluster.Nodes, s.Cluster.Revision)
+	if s.Silenced {
+		row("silence", "since a panic what the cluster does is not heard; \"k8s-synth resume\" or another scene ends that")
+	}
 	row("latency", "commit %.1f ms, knob to cluster %.0f ms", 1000*s.Cluster.CommitLatency, 1000*s.Cluster.ReconcileLatency)
 	row("sound", "%s, %s, %d Hz, period %d, latency %.1f ms", s.Audio.Backend, s.Audio.Device, s.Audio.Rate, s.Audio.Period, 1000*float64(s.Audio.Latency)/float64(max(s.Audio.Rate, 1)))
 	row("render", "%.1f %% (peak %.1f %%), underruns %d, late callbacks %d", 100*s.Audio.Load, 100*s.Audio.LoadPeak, s.Audio.Underruns, s.Audio.LateCallbacks)
@@ -366,7 +426,20 @@ func (s *playStatus) print(w io.Writer) {
 	for _, k := range s.Clocks {
 		row("clock of "+k.Source, "drift %+.0f ppm, jitter %.1f ms, learnt anew %d times", 1e6*k.Drift, 1000*k.Jitter, k.Resets)
 	}
-	row("osc", "%s", s.OSC)
+	row("osc", "%s", cmp.Or(s.OSC, "off"))
+	row("web", "%s", cmp.Or(s.Web, "off"))
+	for _, m := range s.MIDI {
+		row("midi", "%s", describePort(m))
+	}
+	if s.Case != nil {
+		row("rig", "%s, %d jacks", s.Case.Rig, len(s.Case.Jack))
+	}
+	for _, l := range s.Panels {
+		row("panel", "%s, %s, %s", l.Port, l.State, cmp.Or(l.Module, l.Error, "no module"))
+	}
+	for _, t := range s.Takeovers {
+		row("takeover", "%s", t)
+	}
 	row("metrics", "%s", cmp.Or(s.Metrics, "off"))
 	row("kubeconfig", "%s", s.Kubeconfig)
 	row("memory", "%s, of it heap %s, CPU %.0f %%", megabytes(s.RSS), megabytes(int64(s.Heap)), 100*s.CPULoad)

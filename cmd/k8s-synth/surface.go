@@ -1,10 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
+	"net"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -19,8 +20,18 @@ import (
 // belongs to the control goroutine; what the surface reads is a shadow of it.
 type oscSurface struct {
 	*osc.Surface
-	shadow map[mapping.Address]*shadow
-	turn   func(turn) error
+	shadow   map[mapping.Address]*shadow
+	turn     func(turn) error
+	slots    [mapping.SlotCount]atomic.Pointer[mapping.Slot]
+	bound    func() []string // addresses of controls that mappings bind
+	stands   map[string]*atomic.Uint64
+	hosts    map[string]netip.AddrPort // of rules, looked up; for the goroutine that tells
+	scene    atomic.Pointer[string]
+	waiting  atomic.Pointer[string] // the scene that waits
+	setlist  atomic.Pointer[string]
+	position atomic.Uint64          // of a morph, the bits of 0…1
+	silenced atomic.Bool            // since a panic
+	learns   atomic.Pointer[string] // what learning waits for, empty without
 }
 
 // shadow is the last known value of one address.
@@ -38,19 +49,26 @@ type turn struct {
 	word    string
 	source  string
 	at      time.Time
-	action  string // instead of a change: "panic"
+	action  string       // instead of a change, see actions.go
+	asked   string       // the OSC address that asked for the action
+	answer  chan<- error // told once what becomes of an action that takes its time
+	control string       // instead: an OSC address that a mapping binds, which stands at value, 0…1
 }
+
+// ends tells whether a turn lets a gate fall.
+func (t *turn) ends() bool { return t.action == "" && t.word == "" && t.value == 0 }
 
 var errBusy = errors.New("too many changes wait; this one was dropped")
 
-// openOSC listens on addr. Turn takes what clients change; it must not block.
-// Others are told of everything for as long as the surface lives.
-func openOSC(addr string, others []netip.AddrPort, log *slog.Logger, rack *mapping.Rack, turn func(turn) error) (*oscSurface, error) {
-	s := &oscSurface{turn: turn}
-	c := osc.Config{Addr: addr, Logger: log}
+// openOSC listens where c says. Turn takes what clients change; it must not
+// block. Bound names the addresses of controls that mappings bind. Others are
+// told of everything for as long as the surface lives.
+func openOSC(c osc.Config, others []netip.AddrPort, rack *mapping.Rack, bound func() []string, turn func(turn) error) (*oscSurface, error) {
+	s := &oscSurface{turn: turn, bound: bound}
 	for _, to := range others {
 		c.Subscribers = append(c.Subscribers, osc.Subscription{To: to})
 	}
+	c.Stray = s.stray
 	surface, err := osc.Open(c, s.nodes(rack))
 	if err != nil {
 		return nil, err
@@ -69,12 +87,11 @@ func (s *oscSurface) nodes(rack *mapping.Rack) []osc.Node {
 	for _, c := range rack.Patch().Cables {
 		patched[mapping.AddressOf(c.To.Module, c.To.Jack)] = true
 	}
-	nodes := []osc.Node{{
-		Address: "/panic", Access: osc.Write, Doc: "lets every gate fall and empties every tail, within a block",
-		Set: func(_ []osc.Arg, c osc.Cause) error {
-			return s.turn(turn{action: "panic", source: c.From.String(), at: c.At})
-		},
-	}}
+	nodes := s.actionNodes()
+	for i, slot := range rack.Slots() {
+		s.slots[i].Store(&slot)
+	}
+	nodes = append(nodes, s.slotNodes()...)
 	for _, m := range rack.Members() {
 		sh := &shadow{kind: m.Kind, spec: m.Param}
 		v, w, _ := rack.Value(m.Address)
@@ -115,7 +132,7 @@ func (s *oscSurface) nodes(rack *mapping.Rack) []osc.Node {
 		nodes = append(nodes, n)
 	}
 	s.shadow = shadows
-	return nodes
+	return append(nodes, s.controlNodes(nodes)...)
 }
 
 func (s *shadow) set(v float64, word string) {
@@ -138,8 +155,9 @@ func (s *shadow) get(dst []osc.Arg) []osc.Arg {
 	return append(dst, osc.Float32(float32(v)))
 }
 
-// tell sends what a rule says to the subscribers who want it.
-func (s *oscSurface) tell(address string, values []any) error {
+// tell sends what a rule says to host:port, or with no host to the subscribers
+// who want it.
+func (s *oscSurface) tell(host, address string, values []any) error {
 	args := make([]osc.Arg, 0, len(values))
 	for _, v := range values {
 		switch v := v.(type) {
@@ -157,8 +175,29 @@ func (s *oscSurface) tell(address string, values []any) error {
 			return fmt.Errorf("%s: OSC has no form for a %T", address, v)
 		}
 	}
-	return s.Tell(address, args...)
+	if host == "" {
+		return s.Tell(address, args...)
+	}
+	to, ok := s.hosts[host]
+	if !ok {
+		// A name is looked up once: what looks takes its time, and others wait.
+		a, err := net.ResolveUDPAddr("udp", host)
+		if err == nil {
+			to = a.AddrPort()
+		}
+		if s.hosts == nil || len(s.hosts) >= mostHosts {
+			s.hosts = map[string]netip.AddrPort{}
+		}
+		s.hosts[host] = to
+	}
+	if !to.IsValid() {
+		return fmt.Errorf("%s: there is no host %s", address, host)
+	}
+	return s.TellTo(to, address, args...)
 }
+
+// mostHosts bounds how many hosts of rules are remembered.
+const mostHosts = 256
 
 // changed tells the subscribers, but not the one who did it.
 func (s *oscSurface) changed(a mapping.Address, value float64, word, source string) {
@@ -174,6 +213,7 @@ func (s *oscSurface) changed(a mapping.Address, value float64, word, source stri
 // refused tells the client that turned a knob why it was of no use.
 func (s *oscSurface) refused(t turn, why error) {
 	if to, err := netip.ParseAddrPort(t.source); err == nil {
-		s.Refuse(to, string(t.address), errors.New(strings.TrimPrefix(why.Error(), string(t.address)+": ")))
+		what := cmp.Or(string(t.address), t.action)
+		s.Refuse(to, cmp.Or(t.asked, what), errors.New(strings.TrimPrefix(why.Error(), what+": ")))
 	}
 }

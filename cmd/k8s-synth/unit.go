@@ -3,6 +3,7 @@ package main
 import (
 	_ "embed"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -44,10 +45,7 @@ func unitCommand() *cobra.Command {
 				return fmt.Errorf("install: %w", err)
 			}
 			path := filepath.Join(dir, "k8s-synth.service")
-			if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
-				return fmt.Errorf("install: %w", err)
-			}
-			if err := os.Rename(path+".new", path); err != nil {
+			if err := writeWhole(path, func(w io.Writer) error { _, err := io.WriteString(w, text); return err }); err != nil {
 				return fmt.Errorf("install: %w", err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "wrote %s\nnow: systemctl --user daemon-reload && systemctl --user enable --now k8s-synth\n", path)

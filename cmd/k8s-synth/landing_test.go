@@ -1,0 +1,72 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/k8s-synth/k8s-synth/hardware"
+)
+
+// silence renders nothing.
+type silence struct{}
+
+func (silence) Render(_, _ [][]float32) {}
+
+// TestLandsBeforeItDies: each signal that ends a process still does so, but only
+// when the outputs are down, which takes as long as the device's fade.
+func TestLandsBeforeItDies(t *testing.T) {
+	if os.Getenv("K8S_SYNTH_DIES") != "" {
+		d, err := hardware.Open(context.Background(), hardware.Settings{Backend: "null", Priority: -1}, silence{})
+		if err == nil {
+			err = d.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		playing.Store(d)
+		landOnDeath()
+		fmt.Println("plays")
+		time.Sleep(20 * time.Second)
+		os.Exit(0)
+	}
+	for _, s := range deadly {
+		c := exec.Command(os.Args[0], "-test.run=^TestLandsBeforeItDies$")
+		c.Env = append(os.Environ(), "K8S_SYNTH_DIES=1", "GOTRACEBACK=none")
+		out, err := c.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); line != "plays\n" {
+			_ = c.Process.Kill()
+			t.Fatal(line, err, c.Wait())
+		}
+		sent := time.Now()
+		_ = c.Process.Signal(s)
+		err = c.Wait()
+		lived := time.Since(sent)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			t.Errorf("%v does not end it: %v", s, err)
+			continue
+		}
+		// The runtime turns some of them into a trace and an exit code.
+		if w := exit.Sys().(syscall.WaitStatus); w.Signaled() && w.Signal() != s || !w.Signaled() && w.ExitStatus() != 2 {
+			t.Errorf("%v: it ends with %v", s, exit)
+		}
+		if lived < 45*time.Millisecond {
+			t.Errorf("%v ends it after %s, before anything can have landed", s, lived)
+		}
+	}
+}

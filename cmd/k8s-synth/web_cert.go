@@ -1,0 +1,201 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/k8s-synth/k8s-synth/mapping/web"
+)
+
+const (
+	// certLife is how long a certificate is good: tablets take none that is for
+	// more than 825 days.
+	certLife = 2 * 365 * 24 * time.Hour
+	// certRenew is how long before its end there is a new one, so that none ends
+	// on stage.
+	certRenew = 30 * 24 * time.Hour
+	// mostVouched bounds the addresses and names of a certificate: those that the
+	// machine had in other networks stay, so that it need not be asked for anew
+	// each time that the machine comes back.
+	mostVouched = 32
+)
+
+// vouched is what a certificate is for.
+type vouched struct {
+	addrs []netip.Addr // it must have
+	more  []netip.Addr // it is to have, if one is made
+	names []string
+}
+
+// certName is what stands in a certificate as the name of a host.
+var certName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+
+// vouchFor is what the certificate of a page is for that listens at an address,
+// on a machine with these addresses and this name.
+func vouchFor(addr string, have []netip.Addr, hostname string) (v vouched) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = addr
+	}
+	v.addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	v.names = []string{"localhost"}
+	name := func(n string) {
+		if n = strings.ToLower(strings.TrimSuffix(n, ".")); certName.MatchString(n) && !slices.Contains(v.names, n) {
+			v.names = append(v.names, n)
+		}
+	}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && !ip.IsUnspecified():
+		if ip = ip.Unmap().WithZone(""); !slices.Contains(v.addrs, ip) {
+			v.addrs = append(v.addrs, ip)
+		}
+	case err == nil || host == "":
+		for _, a := range have {
+			// Those of IPv6 change each day; they alone are worth no new one.
+			if a.Is4() || !have[0].Is4() {
+				v.addrs = append(v.addrs, a)
+			} else {
+				v.more = append(v.more, a)
+			}
+		}
+	default:
+		name(host)
+		v.more = have
+	}
+	name(hostname)
+	if !strings.Contains(hostname, ".") && hostname != "localhost" {
+		name(hostname + ".local") // as its neighbours find it without a server of names
+	}
+	return v
+}
+
+// lacks is what of v a certificate does not vouch for.
+func (v *vouched) lacks(leaf *x509.Certificate) (list []string) {
+	for _, a := range v.addrs {
+		if leaf.VerifyHostname(a.String()) != nil {
+			list = append(list, a.String())
+		}
+	}
+	for _, n := range v.names {
+		if leaf.VerifyHostname(n) != nil {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// webCertificate reads the certificate of the page, or makes one that vouches
+// for itself: a browser asks once. Where one is there and lacks something the
+// new one has its key, and what it was for as well.
+func webCertificate(dir string, v vouched, now time.Time, log *slog.Logger) (tls.Certificate, error) {
+	certPath, keyPath := filepath.Join(dir, "web-cert.pem"), filepath.Join(dir, "web-key.pem")
+	var key *ecdsa.PrivateKey
+	why := "there was none"
+	t := &x509.Certificate{Subject: pkix.Name{CommonName: "k8s-synth"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(certLife),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true}
+	addrs := slices.Concat(v.addrs, v.more)
+	t.DNSNames = slices.Clone(v.names)
+	if c, err := tls.LoadX509KeyPair(certPath, keyPath); err == nil {
+		leaf, err := x509.ParseCertificate(c.Certificate[0])
+		if err != nil {
+			return tls.Certificate{}, fmt.Errorf("%s: %w", certPath, err)
+		}
+		lacks := v.lacks(leaf)
+		switch {
+		case !now.Before(leaf.NotAfter.Add(-certRenew)):
+			why = "the one before ends " + leaf.NotAfter.Format(time.DateOnly)
+		case now.Before(leaf.NotBefore):
+			why = "the one before is from the future"
+		case len(lacks) == 0:
+			return c, nil
+		default:
+			why = "the one before lacks " + strings.Join(lacks, ", ")
+		}
+		key, _ = c.PrivateKey.(*ecdsa.PrivateKey)
+		for _, ip := range leaf.IPAddresses {
+			if a, ok := netip.AddrFromSlice(ip); ok {
+				addrs = append(addrs, a.Unmap())
+			}
+		}
+		t.DNSNames = append(t.DNSNames, leaf.DNSNames...)
+	} else if _, e := os.Stat(certPath); e == nil {
+		why = err.Error()
+	}
+	for _, a := range addrs {
+		if ip := net.IP(a.AsSlice()); len(t.IPAddresses) < mostVouched && !slices.ContainsFunc(t.IPAddresses, ip.Equal) {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		}
+	}
+	seen := map[string]bool{}
+	t.DNSNames = slices.DeleteFunc(t.DNSNames, func(n string) bool { was := seen[n]; seen[n] = true; return was })
+	t.DNSNames = t.DNSNames[:min(len(t.DNSNames), mostVouched)]
+	kept := key != nil
+	var err error
+	if !kept {
+		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return tls.Certificate{}, err
+		}
+	}
+	if t.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
+		return tls.Certificate{}, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	raw, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	certText := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	keyText := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: raw})
+	if !kept {
+		if err := replaceFile(keyPath, keyText); err != nil {
+			return tls.Certificate{}, err
+		}
+	}
+	if err := replaceFile(certPath, certText); err != nil {
+		return tls.Certificate{}, err
+	}
+	log.Info("web: a new certificate; browsers that knew the one before ask again", "why", why, "file", certPath)
+	return tls.X509KeyPair(certText, keyText)
+}
+
+// fingerprint is a certificate's, as browsers show it.
+func fingerprint(c tls.Certificate) string {
+	sum := sha256.Sum256(c.Certificate[0])
+	text := strings.ToUpper(hex.EncodeToString(sum[:]))
+	var pairs []string
+	for i := 0; i < len(text); i += 2 {
+		pairs = append(pairs, text[i:i+2])
+	}
+	return strings.Join(pairs, ":")
+}
+
+// vouchHere is what the certificate is for on this machine.
+func vouchHere(addr string) vouched {
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = ""
+	}
+	return vouchFor(addr, web.Addresses(), hostname)
+}
