@@ -6,7 +6,7 @@ export CGO_ENABLED := 1
 PROGRAMS := k8s-synth k8s-synth-kube k8s-synth-cluster topology-synthesizer
 ARGS ?=
 
-.PHONY: help play test build setup check unit race e2e proof bench images install clean
+.PHONY: help play test build setup check unit race e2e proof bench images site shots install clean
 
 help: ## print this
 	@echo 'k8s-synth: a Eurorack whose modules are a Kubernetes cluster'; echo
@@ -57,6 +57,13 @@ bench: ## benchmarks and comparisons; each prints a table
 
 images: ## build the container images as tar files into bin/images, without a container engine
 	@.ci/images
+
+site: build ## write the pages about the instrument, with sound, into bin/site
+	@bin/k8s-synth site -o bin/site
+
+shots: build ## photograph the running rack for the gallery of those pages (needs chromium)
+	@.ci/build k8s-synth-shots
+	@bin/k8s-synth-shots -o mapping/web/site/shots
 
 install: build ## copy the programs to PREFIX/lib/k8s-synth and link k8s-synth into PREFIX/bin (PREFIX=~/.local)
 	@.ci/install "$${PREFIX:-$$HOME/.local}" $(PROGRAMS) eno-controller eno-reconciler
