@@ -403,8 +403,22 @@ func newRingFor(s Settings) (*ring, error) {
 		return nil, err
 	}
 	r.setGates(s.gates)
+	if s.panics != nil {
+		r.setPanics(s.panics)
+	}
 	r.setLimit(s.Depth*BlockFrames + s.Period*s.Periods)
 	return r, nil
+}
+
+// integers makes the ring of a device one of integers.
+func (s Settings) integers(r *ring) {
+	r.integers(s.exact)
+	g, ok := s.Converter.(interface{ GateBits(channel int) int32 })
+	for c := range s.Channels {
+		if ok && s.exact.Has(c) {
+			r.setGateBits(c, g.GateBits(c))
+		}
+	}
 }
 
 // ErrInexact is what an error wraps when a device was not opened because words of 24 bits would not
@@ -513,7 +527,7 @@ func openMiniaudio(st *stream, backend string, s Settings) error {
 		}
 	}
 	if integers {
-		st.ring.integers(s.exact)
+		s.integers(st.ring)
 		config.Playback.Format, st.format = malgo.FormatS32, "s32"
 	}
 	if err := st.initMiniaudio(&config, &config.Playback, id, s.Channels, order, installCallback(&config, st.ring)); err != nil {

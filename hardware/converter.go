@@ -14,7 +14,9 @@ type Converter interface {
 	// the others fade.
 	Hold() ChannelSet
 	// Exact is the set of playback channels whose samples are words of 24 bits that must arrive as
-	// they are: with any, the device is opened in signed 32-bit integers or not at all.
+	// they are: with any, the device is opened in signed 32-bit integers or not at all. A method
+	// GateBits(channel int) int32 may tell which bits of a channel's words are gates, to fall in a
+	// panic while the others pass; without it all are.
 	Exact() ChannelSet
 	// Begin is called before the first block into a device that was just opened, or opened again:
 	// whatever is plugged into it has seen nothing yet. CVs start from 0 V and slew.

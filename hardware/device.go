@@ -60,6 +60,7 @@ type Device struct {
 	emergency, landBegan, atRest atomic.Bool
 
 	// Render goroutine only.
+	obeyed      uint32 // the newest panic that the renderer has obeyed
 	conv        Converter
 	out         [][]float32 // volts of the renderer
 	in          [][]float32 // volts for it; nil without capture
@@ -112,6 +113,11 @@ func Open(ctx context.Context, settings Settings, renderer Renderer) (*Device, e
 	if renderer == nil {
 		return nil, errors.New("the audio device needs a renderer")
 	}
+	if s.Panicked != nil {
+		if s.panics, err = newPanicCount(); err != nil {
+			return nil, err
+		}
+	}
 	d := newDevice(s, renderer)
 	st, err := d.open(s)
 	if errors.Is(err, ErrInexact) {
@@ -129,7 +135,15 @@ func Open(ctx context.Context, settings Settings, renderer Renderer) (*Device, e
 	d.sink.Store(st)
 	ctx, d.cancel = context.WithCancel(ctx)
 	d.watched = make(chan struct{})
-	go d.watch(ctx)
+	go func() {
+		defer func() {
+			if cause := recover(); cause != nil {
+				d.Emergency()
+				panic(cause)
+			}
+		}()
+		d.watch(ctx)
+	}()
 	return d, nil
 }
 
@@ -339,18 +353,22 @@ func (d *Device) waitUntil(limit time.Duration, ok func() bool) bool {
 	return true
 }
 
-// discard closes a stream in the background. Closing a lost device may never end; nothing waits for it.
+// discard closes a stream in the background, with all its outputs at 0 V where the device can still be
+// told. Closing a lost device may never end; nothing waits for it.
 func (d *Device) discard(st *stream, free bool) chan struct{} {
 	done := make(chan struct{})
 	if !free {
 		close(done)
 		return done
 	}
-	name := st.info.Name
+	name, started := st.info.Name, !st.begun.IsZero()
 	d.hanging.Add(1)
 	go func() {
 		defer close(done)
 		defer d.hanging.Add(-1)
+		if started {
+			d.lower(st)
+		}
 		st.close()
 	}()
 	go func() {
@@ -363,6 +381,18 @@ func (d *Device) discard(st *stream, free bool) chan struct{} {
 		}
 	}()
 	return done
+}
+
+// lower has the device thread bring all outputs of a stream from where they are to 0 V, where a device is
+// that nobody plays: from their safe values after a landing, and from what was played where the device is
+// given up although its playback is well, because what it captures has ceased. Of a device whose callbacks
+// have ceased there is no answer, and it is not waited for long.
+func (d *Device) lower(st *stream) {
+	st.ring.ground()
+	buffer := time.Duration(float64(st.period*st.periods) / float64(d.settings.Rate) * 1e9)
+	if d.waitUntil(fadeTime+50*time.Millisecond+buffer, st.ring.grounded) {
+		time.Sleep(buffer) // what the device has taken is yet to be played
+	}
 }
 
 // watch supervises the device: it notices when callbacks stop, goes on without it, and opens it
@@ -561,8 +591,37 @@ func (d *Device) step(st *stream) {
 	began := time.Now()
 	d.renderer.Render(d.out, d.listen(st))
 	d.account(float64(time.Since(began)))
+	d.obey(st)
 	d.interleave()
 	d.emit(st)
+}
+
+// obey tells the device thread where in the block that is emitted next the renderer has obeyed a panic.
+//
+// Audio thread.
+func (d *Device) obey(st *stream) {
+	if d.settings.panics == nil {
+		return
+	}
+	if n, after := d.settings.Panicked(); n != d.obeyed {
+		d.obeyed = n
+		st.ring.answer(n, atomic.LoadUint64(st.ring.write)+uint64(BlockFrames-after))
+	}
+}
+
+// Panic silences what was rendered and is not played yet, from the device's next buffer on, within that
+// or 1.3 ms: audio fades, gates fall, control voltages stay where they are. That lasts until the renderer
+// has obeyed, of which Settings.Panicked tells with the number that is returned: so tell the renderer of
+// the panic, and of its number, after this. Frames are taken at their time meanwhile, so that clocks go on.
+// A recording has them as they were rendered.
+//
+// It may be called from any goroutine, and waits for nothing. Without Settings.Panicked it does nothing,
+// and returns 0.
+func (d *Device) Panic() (number uint32) {
+	if d.settings.panics == nil {
+		return 0
+	}
+	return atomic.AddUint32(d.settings.panics.asked(), 1)
 }
 
 // arrive is before the first block into a stream.
@@ -570,6 +629,7 @@ func (d *Device) step(st *stream) {
 // Audio thread.
 func (d *Device) arrive(st *stream) {
 	st.base.Store(int64(d.frames.Load()))
+	st.ring.answer(d.obeyed, 0)
 	d.align.reset()
 	if (st.info.Backend != "null" || d.settings.Backend == "null") && !d.landing {
 		d.conv.Begin()
@@ -730,12 +790,27 @@ func (d *Device) land(st *stream, render bool) (rest bool) {
 	}
 	d.landLeft -= BlockFrames
 	if !render {
+		d.ownLanding(st)
 		d.convert(nil)
 		return false
 	}
 	d.renderer.Render(d.out, d.listen(st))
+	d.obey(st)
+	if d.landLeft < int(float64(d.settings.Rate)*fadeTime.Seconds())-2*BlockFrames {
+		d.ownLanding(st)
+	}
 	d.convert(d.out)
 	return false
+}
+
+// ownLanding lets the device thread land by itself if it waits for the renderer to obey a panic: voltages
+// stand meanwhile.
+//
+// Audio thread.
+func (d *Device) ownLanding(st *stream) {
+	if p := d.settings.panics; p != nil && atomic.LoadUint32(p.asked()) != d.obeyed {
+		st.ring.ground()
+	}
 }
 
 // crash brings the outputs down after Render has panicked, without asking the renderer again. When it
@@ -795,8 +870,9 @@ func (d *Device) Emergency() {
 	d.waitUntil(time.Until(end), d.atRest.Load)
 }
 
-// Close fades the sound out within 50 ms, lets gates fall and CVs go to 0 V, and closes the device
-// and a recording. It does not hang when the audio system does.
+// Close fades the sound out within 50 ms, lets gates fall and CVs go to their safe values and from
+// there within 50 ms to 0 V, and closes the device and a recording. It does not hang when the audio
+// system does.
 func (d *Device) Close() error {
 	d.mu.Lock()
 	if d.closed {
@@ -851,7 +927,8 @@ func (d *Device) Close() error {
 var errNotRecording = errors.New("nothing is being recorded")
 
 // Record writes everything that is rendered from now on to a WAVE file at path: full-scale floats,
-// not clipped, one channel an output. It goes on through the loss of the device.
+// not clipped, one channel an output. It goes on through the loss of the device. What a Panic keeps from
+// being heard, which is as much as the ring holds, is in it.
 func (d *Device) Record(path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

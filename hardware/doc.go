@@ -59,6 +59,16 @@
 // recording go on without a seam, and the device is opened again as soon as it is back. Every
 // opening has its own ring, because a lost device may hang in its library for good and keep it.
 //
+// # Panic
+//
+// A panic does not wait until the ring has been played. Device.Panic counts in one word that the device
+// thread looks at before each buffer; the renderer need not have heard of it yet. From that buffer on audio
+// fades, in 1.3 to 3 ms, gates are low, also those in words, and other voltages stand. Frames are taken at
+// their time as ever, so no clock skips and no ring has to fill again: what was queued passes in silence, up
+// to the frame at which the renderer has obeyed (Settings.Panicked). From there on all is heard, voltages
+// after a fade from where they stood. A panic that the renderer never obeys stays silent. A recording is of
+// what was rendered, and has what nobody heard.
+//
 // # Use
 //
 //	d, err := hardware.Open(ctx, hardware.Settings{Period: 128}, engine)

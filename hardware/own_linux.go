@@ -92,7 +92,7 @@ func openALSA(st *stream, s Settings) error {
 		if strings.HasPrefix(s.Device, "plug") {
 			return inexact("alsa", fmt.Sprintf("%s converts samples", s.Device))
 		}
-		st.ring.integers(s.exact)
+		s.integers(st.ring)
 	}
 	open := func(r *C.ks_ring, c *C.ks_capture, source string) (*C.ks_alsa, error) {
 		to, from := C.CString(s.Device), C.CString(source)

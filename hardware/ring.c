@@ -83,6 +83,13 @@ void ks_ring_free(ks_ring *r)
 #endif
 }
 
+ks_panics *ks_panics_new(void)
+{
+    ks_panics *p = NULL;
+    if (page_align((void **)&p, sizeof *p) == 0) memset(p, 0, sizeof *p);
+    return p;
+}
+
 static uint64_t bits(double d) { uint64_t u; memcpy(&u, &d, sizeof u); return u; }
 
 // A second-order delay-locked loop (F. Adriaensen, "Using a DLL to filter time", 2005), written for
@@ -180,24 +187,68 @@ static int32_t to_int(float v)
 static float level_of(const ks_ring *r, cell v) { return r->integers ? (float)v.i * (1.0f / 2147483648.0f) : v.f; }
 static cell  cell_of(const ks_ring *r, float v) { cell c; if (r->integers) c.i = to_int(v); else c.f = v; return c; }
 
-// One frame of a fade: live data (or NULL when there is none) comes up while the held value goes.
+// One frame of a fade: live data (or NULL when there is none) comes up while the held value goes; in a
+// panic its audio goes, too, its gates are low, and its control voltages stand.
 static void fade_frame(ks_ring *r, cell *out, const cell *live)
 {
     float f = (float)r->fade_frames;
     float held = ease((float)r->hold_left / f);
     float level = live ? 1.0f - ease((float)r->fade_left / f) : 0.0f;
+    if (r->muted) level *= ease((float)r->mute_left / (float)r->mute_frames);
     for (uint32_t c = 0; c < r->channels; c++) {
         if (r->cv_mask >> c & 1) {
-            if (live == NULL) out[c] = r->last[c];
-            else if (!r->grounded || (r->gate_mask | r->exact_mask) >> c & 1) out[c] = live[c];
+            if (live && r->muted && r->exact_mask >> c & 1) out[c].i = live[c].i & ~r->gate_bits[c];
+            else if (live == NULL || r->muted) out[c] = r->last[c];
+            else if (!(r->grounded || r->returning) || (r->gate_mask | r->exact_mask) >> c & 1) out[c] = live[c];
             else out[c] = cell_of(r, level_of(r, live[c]) * level + level_of(r, r->hold[c]) * held);
         } else {
             out[c] = cell_of(r, level_of(r, r->hold[c]) * held + (live ? level_of(r, live[c]) * level : 0.0f));
         }
     }
     memcpy(r->last, out, r->channels * sizeof(cell));
+    if (r->mute_left) r->mute_left--;
     if (r->hold_left) r->hold_left--;
-    if (live && r->fade_left && --r->fade_left == 0) r->grounded = 0;
+    if (live && r->fade_left && --r->fade_left == 0) r->grounded = r->returning = 0;
+}
+
+// From here on nothing is heard of what is in the ring: the fade takes as long as the callback, within
+// 1.3 ms, in which it does not click, and the time of all fades.
+static void mute(ks_ring *r, uint32_t frames)
+{
+    r->muted = 1;
+    uint32_t least = (uint32_t)(0.00133 / r->nominal_spf) + 1;
+    r->mute_frames = frames < least ? least : frames;
+    if (r->mute_frames > r->fade_frames) r->mute_frames = r->fade_frames;
+    r->mute_left = r->mute_frames;
+    // What holds its last value, should the ring be short now, holds no gate.
+    for (uint32_t c = 0; c < r->channels; c++) {
+        if (r->exact_mask >> c & 1) r->last[c].i &= ~r->gate_bits[c];
+        else if (r->gate_mask >> c & 1) r->last[c].i = 0;
+    }
+}
+
+// How many frames from the ring's frame read on are not to be heard because of a panic.
+static uint64_t mute_frames(ks_ring *r, uint64_t read, uint32_t frames)
+{
+    uint32_t asked = LOAD(&r->panics->asked), answered = LOAD(&r->answered);
+    uint64_t fresh = RELAXED(&r->fresh);
+    uint64_t left = (int32_t)(answered - asked) < 0 ? UINT64_MAX : fresh > read ? fresh - read : 0;
+    if (r->panic != asked) {
+        r->panic = asked;
+        if (left > 0 && !r->muted) mute(r, frames);
+    }
+    return left;
+}
+
+// What comes now is to be heard.
+static void unmute(ks_ring *r)
+{
+    r->muted = 0;
+    r->mute_left = 0;
+    r->returning = 1;
+    memcpy(r->hold, r->last, sizeof r->hold);
+    r->hold_left = r->fade_frames;
+    r->fade_left = r->fade_frames;
 }
 
 // What a shortage that does not end does with each frame: gates fall, control voltages go to 0 V in a
@@ -223,6 +274,7 @@ void ks_ring_integers(ks_ring *r, uint64_t exact_mask)
     r->integers = 1;
     r->exact_mask = exact_mask;
     r->cv_mask |= exact_mask;
+    memset(r->gate_bits, 0xff, sizeof r->gate_bits);
 }
 
 void ks_ring_drain(ks_ring *r, void *out, uint32_t frames) { ks_ring_drain_at(r, out, frames, 0); }
@@ -258,6 +310,7 @@ void ks_ring_drain_at(ks_ring *r, void *to, uint32_t frames, uint64_t due_ns)
         if (r->ground_left == 0) STORE(&r->at_ground, 1);
         goto end;
     }
+    uint64_t quiet = r->panics ? mute_frames(r, read, frames) : 0;
     if (have) r->primed = 1;
     if (have && r->short_now) {
         r->short_now = 0;
@@ -273,13 +326,18 @@ void ks_ring_drain_at(ks_ring *r, void *to, uint32_t frames, uint64_t due_ns)
         uint32_t at = (uint32_t)(read % r->capacity);
         uint32_t run = r->capacity - at;
         if (run > have - done) run = have - done;
+        if (r->muted) {
+            if (quiet == 0) unmute(r);
+            else if (run > quiet) run = (uint32_t)quiet;
+        }
         const cell *src = data + (size_t)at * ch;
         cell *dst = out + (size_t)done * ch;
         uint32_t i = 0;
-        for (; i < run && (r->fade_left || r->hold_left); i++) fade_frame(r, dst + (size_t)i * ch, src + (size_t)i * ch);
+        for (; i < run && (r->fade_left || r->hold_left || r->muted); i++) fade_frame(r, dst + (size_t)i * ch, src + (size_t)i * ch);
         if (i < run) memcpy(dst + (size_t)i * ch, src + (size_t)i * ch, (size_t)(run - i) * ch * sizeof(cell));
         done += run;
         read += run;
+        if (quiet != UINT64_MAX) quiet -= quiet < run ? quiet : run;
     }
     if (have) {
         memcpy(r->last, out + (size_t)(have - 1) * ch, ch * sizeof(cell));

@@ -101,8 +101,39 @@ func (r *ring) push(frames []float32) (clipped int) {
 	return clipped
 }
 
-// setGates says which of the channels that hold fall at once when a shortage does not end. Before use.
+// setGates says which of the channels that hold fall at once when a shortage does not end, and in a panic.
+// Before use.
 func (r *ring) setGates(gates ChannelSet) { r.c.gate_mask = C.uint64_t(gates) }
+
+// setGateBits says which bits of a channel's words, left-justified, are gates, which fall in a panic; the
+// others pass. Without it all are. Before use, after integers.
+func (r *ring) setGateBits(channel int, bits int32) { r.c.gate_bits[channel] = C.int32_t(bits) }
+
+// setPanics has the ring look at a count of panics. Before use.
+func (r *ring) setPanics(p *panicCount) { r.c.panics = p.c }
+
+// answer tells the device thread that the producer has fallen silent in a panic, and all before it: from
+// the ring's frame fresh on.
+//
+// Audio thread.
+func (r *ring) answer(number uint32, fresh uint64) {
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(&r.c.fresh)), fresh)
+	atomic.StoreUint32((*uint32)(unsafe.Pointer(&r.c.answered)), number)
+}
+
+// panicCount counts panics for all rings of a device (ks_panics).
+type panicCount struct{ c *C.ks_panics }
+
+func newPanicCount() (*panicCount, error) {
+	c := C.ks_panics_new()
+	if c == nil {
+		return nil, errors.New("no memory for a device")
+	}
+	return &panicCount{c}, nil
+}
+
+// asked points at the count.
+func (p *panicCount) asked() *uint32 { return (*uint32)(unsafe.Pointer(&p.c.asked)) }
 
 // integers makes the ring one of 32-bit integers, in which the channels of exact are words. Before use.
 func (r *ring) integers(exact ChannelSet) {

@@ -12,11 +12,17 @@
 // A sample in the ring: the bits of a float, or an integer that is left-justified.
 typedef union { float f; int32_t i; } ks_cell;
 
+// How many panics were asked for. All rings of a device have one, which outlives them: whoever
+// receives a panic counts, and needs no ring for that.
+typedef struct ks_panics { uint32_t asked __attribute__((aligned(64))); } ks_panics;
+
 typedef struct ks_ring {
     // Written by the producer.
     uint64_t write __attribute__((aligned(64)));
     uint64_t limit;     // most frames that the producer may keep in the ring: sets the latency
     uint32_t waiting;   // the producer sleeps on wake
+    uint32_t answered;  // the panic up to which the producer has fallen silent; written after fresh
+    uint64_t fresh;     // the ring's frame from which that is so
     // Written by the consumer; read by the producer and by Stats.
     uint64_t read __attribute__((aligned(64)));
     uint32_t wake;      // futex word, counts callbacks
@@ -55,11 +61,19 @@ typedef struct ks_ring {
     uint32_t grounded;      // the shortage has lasted so long that everything is at 0 V, or was told to
     uint32_t ground_left;   // frames until it is
     uint32_t told;          // ground was seen
+    // A panic: what lies in the ring is not played on. The frames are taken at their time, so that clocks
+    // go on, but audio fades and is silent, gates are low and other control voltages stand.
+    uint32_t panic;         // the newest that was seen
+    uint32_t muted;         // it is not answered, or the answer's frame is yet to come
+    uint32_t mute_left, mute_frames;   // of the fade: what is left, and the whole of it
+    uint32_t returning;     // control voltages come to the fresh frames in a fade, from where they stood
     // Constant after creation.
     uint32_t channels, capacity;
     uint64_t cv_mask;
     uint64_t gate_mask;     // of cv_mask: what falls at once where the others slew
     uint64_t exact_mask;    // of cv_mask, with integers: words, which are never computed with
+    int32_t  gate_bits[KS_MAX_CHANNELS];   // of the words of exact_mask: which of their bits are gates
+    ks_panics *panics;      // NULL: there are none
     uint32_t integers;      // cells and samples are int32_t, left-justified
     uint32_t ground_after, ground_frames;
     uint32_t block;         // frames of a block, for lags
@@ -93,6 +107,9 @@ void        ks_capture_hold(ks_capture *c, uint32_t frames);
 
 ks_ring *ks_ring_new(uint32_t channels, uint32_t capacity, uint64_t cv_mask, uint32_t fade_frames, double rate);
 void     ks_ring_free(ks_ring *r);
+
+// Makes a count of panics, which is never freed: the thread of a library that hangs may look at it for ever.
+ks_panics *ks_panics_new(void);
 
 // Fills out with frames frames of float, or of int32_t in a ring of integers. Device thread; no system call except waking a sleeping producer.
 void ks_ring_drain(ks_ring *r, void *out, uint32_t frames);

@@ -212,6 +212,7 @@ func BenchmarkRingPushAndDrain(b *testing.B) {
 func benchRing(b *testing.B, through bool) {
 	r := mustRing(b, 8, 512, 0, 144)
 	defer r.free()
+	mustPanics(b, r)
 	in, out := make([]float32, 64*8), make([]float32, 64*8)
 	for i := range in {
 		in[i] = float32(i) / 1024

@@ -79,11 +79,17 @@ type Settings struct {
 	// the audio server's, above everything that is not audio. The process's other threads get the lowest
 	// real-time priority while the device plays. Negative: do not ask for either.
 	Priority int
+	// Panicked, if set, lets Device.Panic silence what was rendered and is not played yet. It is asked
+	// after each Render, and returns the number of the newest panic that the renderer has obeyed (one
+	// of those that Device.Panic returned, or 0), and how many of the frames that it rendered last come
+	// after that, and so may be heard. Audio thread.
+	Panicked func() (number uint32, after int)
 	// anyPeriod tells that Period was left to us.
 	anyPeriod bool
 	// What the converter says of the playback channels: which hold in an underrun, which of them fall at
 	// once where the others slew, and which are words.
 	hold, gates, exact ChannelSet
+	panics             *panicCount // nil without Panicked
 	// Logger gets one line at each change of state; nil is slog.Default().
 	Logger *slog.Logger
 }

@@ -91,7 +91,8 @@ func lockMemory(r *ring) (how, note string) {
 	}
 	note = fmt.Sprintf("memory is not locked as a whole (%v): %s", all, memoryRemedy)
 	if syscall.Mlock(unsafe.Slice((*byte)(unsafe.Pointer(&r.data[0])), 4*len(r.data))) == nil &&
-		syscall.Mlock(unsafe.Slice((*byte)(unsafe.Pointer(r.c)), unsafe.Sizeof(*r.c))) == nil {
+		syscall.Mlock(unsafe.Slice((*byte)(unsafe.Pointer(r.c)), unsafe.Sizeof(*r.c))) == nil &&
+		(r.c.panics == nil || syscall.Mlock(unsafe.Slice((*byte)(unsafe.Pointer(r.c.panics)), unsafe.Sizeof(*r.c.panics))) == nil) {
 		return RingLocked, note
 	}
 	return MemoryTouched, note

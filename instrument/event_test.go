@@ -239,6 +239,66 @@ func TestPanic(t *testing.T) {
 	}
 }
 
+// TestPanicIsTold: the engine tells its thread, and its control side even if
+// there is no room at first, which panic it has obeyed and from which frame on,
+// also when it comes within a block and when there are several.
+func TestPanicIsTold(t *testing.T) {
+	r := newRig(t).add("test_source/s", nil).add("audio_out/o", nil)
+	r.cable("test_source/s/"+jackOf(Audio), "audio_out/o/left").adopt()
+	r.source("test_source/s").play = sine(500, 2)
+	r.settle().seconds(0.1)
+	for ev := (Event{}); r.e.Outbox.Pop(&ev); {
+	}
+	if n, _ := r.e.Panicked(); n != 0 {
+		t.Fatalf("it has obeyed panic %d", n)
+	}
+	told := func() (list []Event) {
+		for ev := (Event{}); r.e.Outbox.Pop(&ev); {
+			if ev.Kind == EventPanic {
+				list = append(list, ev)
+			}
+		}
+		return list
+	}
+	for i, frame := range []int64{0, 17, 64, 100} {
+		r.forget()
+		began := r.e.frame
+		if frame > 0 {
+			r.send(Event{Kind: EventPanic, Module: uint32(2*i + 1), Frame: began + frame})
+		}
+		r.send(Event{Kind: EventPanic, Module: uint32(2*i + 2), Frame: max(began, 1) + frame})
+		r.render(5 * BlockSize)
+		n, after := r.e.Panicked()
+		want := began + frame + BlockSize
+		if frame > 0 {
+			want += BlockSize // the second has waited for the first
+		}
+		if at := r.e.frame - int64(after); n != uint32(2*i+2) || at < want-1 || at > want+1 {
+			t.Errorf("frame %d: it has obeyed panic %d at frame %d, want %d at %d", frame, n, at-began, 2*i+2, want-began)
+		}
+		list := told()
+		if len(list) == 0 || list[len(list)-1].Module != n || list[len(list)-1].Frame != r.e.frame-int64(after) {
+			t.Errorf("frame %d: it tells of %+v", frame, list)
+		}
+		// From there on it begins at nothing.
+		if v := r.out[0][r.e.frame-int64(after)-began:]; len(v) > 4 && peakOf(v[:4]) > 1e-3 {
+			t.Errorf("frame %d: it goes on at %g V", frame, v[:4])
+		}
+		r.seconds(0.1)
+	}
+	for r.e.Outbox.Push(Event{Kind: EventSample, Module: 1 << 20}) {
+	}
+	r.send(Event{Kind: EventPanic, Module: 77})
+	r.render(4 * BlockSize)
+	if list := told(); len(list) != 0 {
+		t.Fatalf("there was room for %+v", list)
+	}
+	r.render(BlockSize)
+	if list := told(); len(list) != 1 || list[0].Module != 77 {
+		t.Errorf("when there is room it tells of %+v", list)
+	}
+}
+
 // TestPanicDoesNotClick: a tone is gone within a block and comes back by
 // itself, both without a click, and what was told meanwhile is done after it.
 func TestPanicDoesNotClick(t *testing.T) {

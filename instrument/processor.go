@@ -131,7 +131,7 @@ const (
 	EventInput                    // input jack Index reads Value while nothing is plugged in
 	EventLevel                    // output jack Index of a cluster module goes to Value on Channel
 	EventPulse                    // output jack Index of a cluster module gives a trigger on Channel
-	EventPanic                    // within a block every module is reset and all gates are low
+	EventPanic                    // within a block every module is reset and all gates are low; from the engine, that they are, from Frame on
 	EventFadeIn                   // the master fade rises to 1
 	EventFadeOut                  // the master fade falls to 0
 	EventWord                     // text param Index of Module is another, for the Journal alone: how the word is used the Compiler has seen to
@@ -149,7 +149,7 @@ const (
 type Event struct {
 	// Frame is when it is due; 0 means at once.
 	Frame   int64
-	Module  uint32 // handle of the module, see Compiler.Handle
+	Module  uint32 // handle of the module, see Compiler.Handle; a panic's number
 	Value   float32
 	Kind    EventKind
 	Index   uint8

@@ -423,7 +423,8 @@ func (r *Rack) sendMIDI(port string, m midi.Message, frame int64) {
 	}
 }
 
-// midiSaid takes what a MIDI Out tells of itself.
+// midiSaid takes what a MIDI Out tells of itself. Notes that began before a panic,
+// and of which it tells after that, never begin.
 func (r *Rack) midiSaid(e *instrument.Event) {
 	for _, o := range r.midiOuts {
 		if o.handle != e.Module {
@@ -433,6 +434,7 @@ func (r *Rack) midiSaid(e *instrument.Event) {
 		case e.Kind == instrument.EventSample:
 			o.sampled(int(e.Index), int(e.Channel), float64(e.Value), e.Frame)
 		case e.Kind != instrument.EventGate:
+		case e.Index == instrument.MIDIOutGate && e.Value > 0 && r.obeyed != r.panics:
 		case e.Index == instrument.MIDIOutGate:
 			o.gated(int(e.Channel), e.Value > 0, e.Frame)
 		default:

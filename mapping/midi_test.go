@@ -393,6 +393,49 @@ func TestMIDIHolds(t *testing.T) {
 	}
 }
 
+// TestPanicBeforeItIsTold: a note of before a panic, of which the rack hears
+// after it, or that is on its way to the engine, is none on another instrument.
+func TestPanicBeforeItIsTold(t *testing.T) {
+	gate := Address("/midi_out/gear/gate")
+	s := newMIDIStage(t, &instrument.Patch{Modules: []instrument.Module{module("midi_out/gear"), module("vca/a")}})
+	silenced := uint32(6)
+	s.Silence = func() uint32 { silenced++; return silenced }
+	render := func(blocks int) { // and tell nobody
+		for range blocks {
+			s.Engine.Render([][]float32{s.out[0], s.out[1]}, nil)
+			s.frame += instrument.BlockSize
+		}
+	}
+	put := func(volts float64, frame int64) {
+		t.Helper()
+		if err := s.Set(gate, volts, "", "hand", frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(10, 0)
+	render(3)
+	s.Panic()
+	if silenced != 7 {
+		t.Errorf("what is rendered was silenced %d times", silenced-6)
+	}
+	s.run(0.1)
+	s.wantSent("a note that the engine told of after the panic")
+	if n, after := s.Engine.Panicked(); n != silenced || after < 4000 {
+		t.Errorf("the engine has obeyed panic %d, %d frames ago", n, after)
+	}
+	put(10, s.frame+300)
+	s.Panic()
+	s.Panic() // a hand is in doubt
+	s.run(0.1)
+	s.wantSent("a note on its way")
+	put(10, 0)
+	s.run(0.1)
+	s.wantSent("a note after it", "note on ch 1 key 60 velocity 100")
+	s.Panic()
+	s.run(0.1)
+	s.wantSent("a panic", "note off ch 1 key 60 velocity 64")
+}
+
 // TestMIDIPanic: nothing sounds after a panic, also not what was on its way.
 func TestMIDIPanic(t *testing.T) {
 	s := newMIDIStage(t, echoPatch(module("midi_in/keys"), module("midi_out/echo")))

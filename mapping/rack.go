@@ -75,6 +75,10 @@ type Rack struct {
 	// Changed, if set, is told of every address whose value changed, and by
 	// which source; an empty source is the instrument itself.
 	Changed func(a Address, value float64, word string, source string)
+	// Silence, if set, silences at a panic what the engine has rendered and nobody
+	// has heard yet, until the engine has obeyed the panic of the number that it
+	// returns, which is another one each time; see Engine.Panicked.
+	Silence func() uint32
 	// Acted, if set, is told of actions that jacks ask of the cluster.
 	Acted func(Action)
 	// Setting, if set, is told what is to be set on objects directly; at most
@@ -113,7 +117,8 @@ type Rack struct {
 	byHandle  map[uint32]instrument.ModuleID
 	claimed   map[instrument.ModuleID]claim
 	inputs    map[Address]float64
-	volts     []float32 // of outputs, as last reported
+	putAt     map[Address]int64 // the frame of the newest of these, where it had one
+	volts     []float32         // of outputs, as last reported
 	gates     map[Address]bool
 	came      map[Address]float64 // what params with a CV came to
 	samples   map[Address]float64 // what inputs read when a gate rose that needs it
@@ -130,6 +135,8 @@ type Rack struct {
 	outward   outward
 	mode      Mode
 	backlog   []instrument.Event
+	panics    uint32 // the number of the newest panic
+	obeyed    uint32 // the number of the newest that the engine has obeyed
 	leftOut   uint64 // events that the backlog was thinned by
 	meters    instrument.Meters
 	// Topology is the last one that was asked for; dirty tells that something
@@ -151,7 +158,7 @@ type Rack struct {
 func NewRack(cfg Config) *Rack {
 	r := &Rack{cfg: cfg, Engine: instrument.NewEngine(cfg.SampleRate, cfg.Channels),
 		compiler: instrument.NewCompiler(cfg.SampleRate, cfg.Seed), patch: &instrument.Patch{},
-		gates: map[Address]bool{}, unclaimed: map[Address]uint64{}, inputs: map[Address]float64{}, came: map[Address]float64{},
+		gates: map[Address]bool{}, unclaimed: map[Address]uint64{}, inputs: map[Address]float64{}, putAt: map[Address]int64{}, came: map[Address]float64{},
 		samples: map[Address]float64{}, programs: map[instrument.ModuleID]*controllerProgram{}, midiPorts: map[string]*midiPort{}, songs: map[instrument.ModuleID]*song{}}
 	r.sense.owned, r.sense.overruled = map[instrument.Cable]bool{}, map[instrument.Cable]bool{}
 	r.compiler.SetSockets(cfg.Sockets, r.patch)
@@ -307,6 +314,7 @@ func (r *Rack) forget(old *instrument.Patch) {
 			for _, j := range s.Inputs {
 				a := AddressOf(id, j.Name)
 				delete(r.inputs, a)
+				delete(r.putAt, a)
 				delete(r.gates, a)
 				delete(r.samples, a)
 				delete(r.unclaimed, a)
@@ -446,6 +454,9 @@ func (r *Rack) set(a Address, value float64, word string, source string, frame i
 			return refuse(ErrReadOnly, "%s holds a cable from %s; pull it first", a, c.From)
 		}
 		r.inputs[a] = value
+		if frame > 0 {
+			r.putAt[a] = frame
+		}
 		r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
 		if param, ok := strings.CutSuffix(m.Jack.Name, "_cv"); ok && !r.driven(m.module, param) {
 			delete(r.came, AddressOf(m.module, param))
@@ -626,7 +637,11 @@ func (r *Rack) Panic() {
 }
 
 func (r *Rack) panic() {
-	r.send(instrument.Event{Kind: instrument.EventPanic})
+	r.panics++
+	if r.Silence != nil {
+		r.panics = r.Silence()
+	}
+	r.send(instrument.Event{Kind: instrument.EventPanic, Module: r.panics})
 	for i := range r.members {
 		m := &r.members[i]
 		if m.Kind != MemberInput {
@@ -641,6 +656,10 @@ func (r *Rack) panic() {
 				}
 			}
 		}
+				if at := r.putAt[m.Address]; at > r.meters.Frame {
+					// It falls as soon as it has risen.
+					r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(m.Jack.Normal), Frame: at})
+				}
 	}
 	r.release(true, 0)
 	r.panicMIDI()
@@ -731,6 +750,10 @@ func (r *Rack) Pump(frame int64) {
 			continue
 		}
 		if id.Kind() == kindMIDIOut {
+		if e.Kind == instrument.EventPanic {
+			r.obeyed = e.Module
+			continue
+		}
 			r.midiSaid(&e)
 			continue
 		}

@@ -49,11 +49,12 @@ func (p *player) act(t turn) error {
 	}
 	switch name {
 	case actPanic:
+		hush() // the first of all
 		p.silenceStage()
 		p.glide(0)
+		p.replay.silence()
 		p.rack.Panic()
 		p.midi.panic()
-		p.replay.silence()
 		p.log.Warn("panic: the cluster is silent until \"resume\" or another scene", "by", t.source)
 	case actResume:
 		p.replay.speak()

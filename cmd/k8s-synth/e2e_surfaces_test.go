@@ -260,7 +260,6 @@ func TestEndToEndSequencer(t *testing.T) {
 	}
 
 	played = append(played, g.overRTP(s, rtpPort, ear)...)
-	g.panics(s, hand, ear)
 
 	if notes, beats, tempo, calm := g.ardour(s, hand); notes != nil {
 		checkOnsets(t, ear, "Ardour", notes, calm)
@@ -431,80 +430,157 @@ func (s *session) ports(p *playStatus) (drivers []string) {
 	return drivers
 }
 
-// panics holds a note, here and on another instrument, and panics from every
-// surface.
-func (g *stage) panics(s *session, hand, ear *musician) {
-	t := g.t
-	t.Helper()
-	udp, tcp := s.peer("udp"), s.peer("tcp")
+// TestEndToEndPanic: a panic from any surface is silence within a buffer of the
+// device, whatever is queued for it, and without a click; notes end at once on
+// another instrument, and none begins there after that.
+func TestEndToEndPanic(t *testing.T) {
+	needE2E(t, "oscsend")
+	g := newStage(t)
+	ear, hand := g.musician("ear", 4), g.musician("hand", 0)
+	// A ring that is deep keeps nothing longer.
+	s := g.onStage(hand, ear, "--web", "127.0.0.1:0", "--depth", "24")
+	p := s.waitReady(90*time.Second, 2)
+	udp, tcp, page := s.peer("udp"), s.peer("tcp"), s.page()
+	now := func(send func()) func() uint32 {
+		return func() uint32 { f := ear.frame(); send(); return f }
+	}
+	const tries = 7
 	for _, surface := range []struct {
 		name  string
 		panic func() uint32 // returns the frame at which it was asked for
+		slow  float64       // ms that it takes to ask
 	}{
-		{"OSC by UDP", func() uint32 { f := ear.frame(); udp.send("/panic"); return f }},
-		{"OSC by TCP", func() uint32 { f := ear.frame(); tcp.send("/panic"); return f }},
+		{"OSC by UDP", now(func() { udp.send("/panic") }), 1},
+		{"OSC by TCP", now(func() { tcp.send("/panic") }), 1},
 		{"MIDI, controller 119", func() uint32 {
 			f := hand.frame() + 1000
+			// Notes that are on their way to the other instrument when it comes.
+			for i, before := range []uint32{900, 500, 250, 120, 40, 1} {
+				hand.at(f-before, midi.On(8, 60+i, 100))
+			}
 			hand.at(f, midi.CC(15, 119, 127))
 			return f
-		}},
-		{"the command line", func() uint32 {
-			f := ear.frame()
-			if out, err := exec.Command(program(t, "k8s-synth"), "panic", "--state-dir", s.state).CombinedOutput(); err != nil {
-				t.Errorf("k8s-synth panic: %v\n%s", err, out)
+		}, 1},
+		{"the page", now(func() {
+			if err := page.Write(context.Background(), websocket.MessageText, []byte(`{"id":1,"act":{"name":"panic"}}`)); err != nil {
+				t.Error(err)
 			}
-			return f
-		}},
+		}), 2},
+		{"the command line", now(func() {
+			// As the program does when it has begun.
+			if err := do(context.Background(), s.state, actPanic); err != nil {
+				t.Error(err)
+			}
+		}), 2},
 	} {
-		from := hand.frame()
-		hand.at(from, midi.On(0, 72, 127))
-		hand.at(from, midi.On(8, 50, 100))
-		ear.await(2*time.Second, from, "the note that went through", func(e []heardEvent) bool {
-			return slices.ContainsFunc(e, func(e heardEvent) bool { return bytes.Equal(e.bytes, []byte{0x98, 50, 100}) })
-		})
-		time.Sleep(300 * time.Millisecond)
-		at := surface.panic()
-		end := at + stageRate/2
-		for c := range 2 {
-			if peak := measure.Peak(ear.sound(c, at-2400, at)); peak < 1e-3 {
-				t.Errorf("panic by %s: nothing sounded on channel %d before it (%.1f dBFS)", surface.name, c+1, measure.Decibels(peak))
-			}
-		}
-		last := at
-		for c := range 2 {
-			if f, some := lastAbove(ear.sound(c, at, end), at, -80); some && f > last {
-				last = f
-			}
-		}
-		latency := s.last().Audio.Latency
-		off := uint32(0)
-		ear.await(time.Second, at, "the end of the note after a panic by "+surface.name, func(e []heardEvent) bool {
-			i := slices.IndexFunc(e, func(e heardEvent) bool {
-				return len(e.bytes) == 3 && (e.bytes[0] == 0x88 && e.bytes[1] == 50 || e.bytes[0] == 0x98 && e.bytes[1] == 50 && e.bytes[2] == 0)
+		var took, ended []float64
+		click := math.Inf(-1)
+		calm := g.calm()
+		for range tries {
+			from := hand.frame()
+			hand.at(from, midi.On(0, 72, 127))
+			hand.at(from, midi.On(8, 50, 100))
+			ear.await(2*time.Second, from, "the note that went through", func(e []heardEvent) bool {
+				return slices.ContainsFunc(e, func(e heardEvent) bool { return bytes.Equal(e.bytes, []byte{0x98, 50, 100}) })
 			})
-			if i >= 0 {
-				off = e[i].frame - at
+			time.Sleep(300 * time.Millisecond)
+			at := surface.panic()
+			end := at + stageRate/2
+			last := at
+			for c := range 3 {
+				before := ear.sound(c, at-2400, at)
+				if peak := measure.Peak(before); peak < 1e-3 {
+					t.Errorf("panic by %s: nothing sounded on channel %d before it (%.1f dBFS)", surface.name, c+1, measure.Decibels(peak))
+				}
+				sound := ear.sound(c, at, end)
+				if f, some := lastAbove(sound, at, -80); some && f > last {
+					last = f
+				}
+				if c == 0 {
+					whole := append(before, sound...)
+					db, _ := measure.ClickLevel(whole, stageRate, 4000)
+					click = max(click, db+measure.Decibels(measure.Peak(whole)))
+				}
 			}
-			return i >= 0
-		})
-		all := slices.ContainsFunc(ear.of(at, 0xb8), func(e heardEvent) bool { return e.bytes[1] == midi.CCAllNotesOff || e.bytes[1] == midi.CCAllSoundOff })
-		took := float64(last-at) / stageRate * 1000
-		t.Logf("panic by %-20s: below -80 dBFS %.1f ms after it was asked for (the device is %.1f ms behind), the note elsewhere ended after %.1f ms, all notes off %v",
-			surface.name, took, 1000*float64(latency)/stageRate, 1000*float64(off)/stageRate, all)
-		limit := 1000*float64(latency)/stageRate + 10
-		if surface.name == "the command line" {
-			limit += 1000 // a program starts first
+			took = append(took, float64(last-at)/stageRate*1000)
+			off := func(e heardEvent) bool {
+				return len(e.bytes) == 3 && (e.bytes[0] == 0x88 && e.bytes[1] == 50 || e.bytes[0] == 0x98 && e.bytes[1] == 50 && e.bytes[2] == 0)
+			}
+			if ear.await(time.Second, at, "the end of the note after a panic by "+surface.name, func(e []heardEvent) bool { return slices.ContainsFunc(e, off) }) {
+				heard := ear.all(at)
+				ended = append(ended, float64(heard[slices.IndexFunc(heard, off)].frame-at)/stageRate*1000)
+			}
+			all := slices.DeleteFunc(ear.of(at, 0xb8), func(e heardEvent) bool { return e.bytes[1] != midi.CCAllNotesOff })
+			if len(all) == 0 {
+				t.Errorf("panic by %s: no all notes off on midi_out", surface.name)
+			} else if notes := ear.of(all[0].frame, 0x98); len(notes) > 0 {
+				t.Errorf("panic by %s: after all notes off at %d came %v", surface.name, all[0].frame, notes)
+			}
+			if left := ear.sounding(from); len(left) > 0 {
+				t.Errorf("panic by %s: %v still sound on midi_out", surface.name, left)
+			}
+			hand.at(0, midi.CC(0, midi.CCAllNotesOff, 0))
+			hand.at(0, midi.CC(8, midi.CCAllNotesOff, 0))
+			time.Sleep(50 * time.Millisecond)
 		}
-		if took > limit {
-			t.Errorf("panic by %s: silence after %.1f ms, want %.1f", surface.name, took, limit)
+		p = s.last()
+		buffer := 1000 * float64(p.Audio.Period) / stageRate
+		slices.Sort(took)
+		slices.Sort(ended)
+		t.Logf("panic by %-20s: below -80 dBFS %.1f ms after it was asked for, at most %.1f (a buffer is %.1f ms, %.1f are queued); the note elsewhere ended after %.1f ms, at most %.1f; %.1f dBFS above 4 kHz",
+			surface.name, took[len(took)/2], took[len(took)-1], buffer, 1000*float64(p.Audio.Latency)/stageRate, ended[len(ended)/2], ended[len(ended)-1], click)
+		// A buffer that was begun when it was asked for, and the one of the fade.
+		if limit := 2*buffer + surface.slow; took[len(took)/2] > limit && calm() {
+			t.Errorf("panic by %s: silence after %.1f ms, want %.1f", surface.name, took[len(took)/2], limit)
 		}
-		if !all {
-			t.Errorf("panic by %s: no all notes off on midi_out", surface.name)
+		if limit := 2*buffer + surface.slow; ended[len(ended)/2] > limit && calm() {
+			t.Errorf("panic by %s: a note elsewhere ended after %.1f ms, want %.1f", surface.name, ended[len(ended)/2], limit)
 		}
-		hand.at(0, midi.Off(0, 72, 64))
-		hand.at(0, midi.Off(8, 50, 64))
-		time.Sleep(50 * time.Millisecond)
+		if click > -60 {
+			t.Errorf("panic by %s: it clicks at %.1f dBFS above 4 kHz, want less than -60", surface.name, click)
+		}
 	}
+	t.Logf("underruns %d, events that were late %d", p.Audio.Underruns, p.Engine.Late)
+	// With the program's own start.
+	at := ear.frame()
+	hand.at(0, midi.On(0, 72, 127))
+	time.Sleep(300 * time.Millisecond)
+	if out, err := exec.Command(program(t, "k8s-synth"), "panic", "--state-dir", s.state).CombinedOutput(); err != nil {
+		t.Errorf("k8s-synth panic: %v\n%s", err, out)
+	}
+	done := ear.frame()
+	for c, v := range [][]float32{ear.sound(0, at, done+512), ear.sound(1, at, done+512)} {
+		if f, some := lastAbove(v, at, -80); !some || f > done+256 {
+			t.Errorf("channel %d is silent %d frames after the program has ended", c+1, int32(f-done))
+		}
+	}
+	s.end(20 * time.Second)
+}
+
+// page opens a page's connection.
+func (s *session) page() *websocket.Conn {
+	s.t.Helper()
+	url := s.last().Web
+	base, token, ok := strings.Cut(url, "/?token=")
+	if !ok {
+		s.t.Fatalf("the page is at %q", url)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, base+"/ws", &websocket.DialOptions{HTTPHeader: http.Header{"Cookie": {"k8s-synth=" + token}, "Origin": {base}}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	conn.SetReadLimit(-1)
+	s.t.Cleanup(func() { _ = conn.CloseNow() })
+	go func() {
+		for {
+			if _, _, err := conn.Read(context.Background()); err != nil {
+				return
+			}
+		}
+	}()
+	return conn
 }
 
 // ardourScript begins a session with a MIDI track.

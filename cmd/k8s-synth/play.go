@@ -564,9 +564,11 @@ func play(ctx context.Context, o playOptions) (err error) {
 	renderer = p.heard(renderer)
 	if p.device, err = hardware.Open(devices, o.device, renderer); err != nil {
 		return fmt.Errorf("audio device: %w", err)
+	o.device.Panicked = p.rack.Engine.Panicked
 	}
 	playing.Store(p.device)
 	defer func() {
+	p.rack.Silence = p.device.Panic
 		if cause := recover(); cause != nil {
 			land()
 			panic(cause)
@@ -619,7 +621,7 @@ func play(ctx context.Context, o playOptions) (err error) {
 	notifySystemd("STOPPING=1")
 	p.log.Info("fading out; ending what was started")
 	p.rack.Fade(false)
-	p.replay.silence()
+	p.replay.fadeOut()
 	p.rack.Pump(p.present(time.Now()))
 	endNeighbours()
 	// 50 ms of fade, behind what is already rendered.
@@ -827,6 +829,7 @@ func (p *player) turn(t turn) error {
 		return nil
 	}
 	select {
+		hush()
 	case p.turns <- t:
 		return nil
 	default:
@@ -851,6 +854,14 @@ func (p *player) waiting() (n int) {
 		p.apply(<-p.turns)
 	}
 	return n
+// hush lets nothing be heard any more of what was rendered, before the panic that
+// must follow. It is for any goroutine.
+func hush() {
+	if d := playing.Load(); d != nil {
+		d.Panic()
+	}
+}
+
 }
 
 // pay does what found no room among the turns, after those before it.

@@ -128,8 +128,9 @@ type feedTap struct {
 	inputs atomic.Pointer[feedSource]
 	sound  atomic.Pointer[feedSource] // exact alone
 	exact  bool
-	outs   []int       // where the take's channels are heard, -1 nowhere
-	mute   atomic.Bool // fades out what the take sounded like
+	outs   []int        // where the take's channels are heard, -1 nowhere
+	mute   atomic.Bool  // fades out what the take sounded like
+	fall   atomic.Int32 // frames of the fade that pass in one when it is muted
 	late   atomic.Uint64
 
 	// The audio thread's own.
@@ -228,7 +229,10 @@ func (t *feedTap) play(out [][]float32, n int) {
 		if b == nil && t.of == s && s.owes(frame) {
 			t.late.Add(uint64(k))
 		}
-		g := t.gain
+		g, fall := t.gain, 1
+		if t.mute.Load() {
+			fall = max(int(t.fall.Load()), 1)
+		}
 		for c, to := range t.outs {
 			if to < 0 || to >= len(out) {
 				continue
@@ -247,7 +251,7 @@ func (t *feedTap) play(out [][]float32, n int) {
 				if up {
 					g = min(g+1, feedFade)
 				} else {
-					g = max(g-1, 0)
+					g = max(g-fall, 0)
 				}
 				if g < feedFade {
 					x := float32(g) / feedFade
@@ -335,10 +339,10 @@ func (r *replay) follow(frame int64, s *replayStart) {
 	}
 	feed := func(to *atomic.Pointer[feedSource], ring *inputRing, done func(), read func(at int64, block [][]float32, closed chan struct{}) bool) {
 		f := &feedSource{ring: ring, closed: make(chan struct{}), shift: r.shift, from: frame}
-		go func() {
+		go landed(func() {
 			defer done()
 			f.fill(frame, func(at int64, block [][]float32) bool { return read(at, block, f.closed) })
-		}()
+		})
 		to.Swap(f).close()
 	}
 	if in := s.in; in != nil {
@@ -372,14 +376,20 @@ func (r *replay) close() {
 }
 
 // silence takes over that a hand panicked: nothing that the take does ends that,
-// and its sound fades out, where that is what is heard.
-func (r *replay) silence() {
+// and its sound fades within a block, where that is what is heard.
+func (r *replay) silence() { r.fall((feedFade + instrument.BlockSize - 1) / instrument.BlockSize) }
+
+// fadeOut is silence at the end of all, whose fade is a whole one.
+func (r *replay) fadeOut() { r.fall(1) }
+
+func (r *replay) fall(fall int32) {
 	if r == nil {
 		return
 	}
 	r.panicked = true
 	r.panics++
 	if r.tap != nil {
+		r.tap.fall.Store(fall)
 		r.tap.mute.Store(true)
 	}
 }

@@ -82,6 +82,28 @@ func (f Frame) words(b *[6]byte) (left, right int32) {
 	return int32(l << 8), int32(r << 8)
 }
 
+// GateBits returns which bits of the words on a channel are gates: not those of an ESX-8CV, whose values
+// span frames.
+func (c *Case) GateBits(channel int) int32 {
+	for i := range c.expand {
+		e := &c.expand[i]
+		var b [6]byte
+		for h := range b {
+			if e.Fitted[h] && e.Cards[h] == Gates {
+				b[h] = 0xff
+			}
+		}
+		left, right := e.Frame.words(&b)
+		switch channel {
+		case e.Channels[0]:
+			return left
+		case e.Channels[1]:
+			return right
+		}
+	}
+	return 0
+}
+
 // cvCode is the 12 bits of a voltage, to the nearest.
 //
 // Audio thread.
