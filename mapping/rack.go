@@ -651,15 +651,15 @@ func (r *Rack) panic() {
 		case instrument.Gate, instrument.Trigger, instrument.Presence:
 			if v, ok := r.inputs[m.Address]; ok {
 				delete(r.inputs, m.Address)
+				if at := r.putAt[m.Address]; at > r.meters.Frame {
+					// It falls as soon as it has risen.
+					r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(m.Jack.Normal), Frame: at})
+				}
 				if v != float64(m.Jack.Normal) {
 					r.changed(m.Address, float64(m.Jack.Normal), "", "")
 				}
 			}
 		}
-				if at := r.putAt[m.Address]; at > r.meters.Frame {
-					// It falls as soon as it has risen.
-					r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(m.Jack.Normal), Frame: at})
-				}
 	}
 	r.release(true, 0)
 	r.panicMIDI()
@@ -745,15 +745,15 @@ func (r *Rack) Pump(frame int64) {
 	}
 	var e instrument.Event
 	for r.Engine.Outbox.Pop(&e) {
+		if e.Kind == instrument.EventPanic {
+			r.obeyed = e.Module
+			continue
+		}
 		id, ok := r.byHandle[e.Module]
 		if !ok {
 			continue
 		}
 		if id.Kind() == kindMIDIOut {
-		if e.Kind == instrument.EventPanic {
-			r.obeyed = e.Module
-			continue
-		}
 			r.midiSaid(&e)
 			continue
 		}

@@ -562,13 +562,13 @@ func play(ctx context.Context, o playOptions) (err error) {
 		renderer = p.web.tap
 	}
 	renderer = p.heard(renderer)
+	o.device.Panicked = p.rack.Engine.Panicked
 	if p.device, err = hardware.Open(devices, o.device, renderer); err != nil {
 		return fmt.Errorf("audio device: %w", err)
-	o.device.Panicked = p.rack.Engine.Panicked
 	}
+	p.rack.Silence = p.device.Panic
 	playing.Store(p.device)
 	defer func() {
-	p.rack.Silence = p.device.Panic
 		if cause := recover(); cause != nil {
 			land()
 			panic(cause)
@@ -822,6 +822,7 @@ func (p *player) transition(t mapping.Transition) {
 // room always.
 func (p *player) turn(t turn) error {
 	if t.action == actPanic {
+		hush()
 		select {
 		case p.panics <- t:
 		default: // one waits already
@@ -829,7 +830,6 @@ func (p *player) turn(t turn) error {
 		return nil
 	}
 	select {
-		hush()
 	case p.turns <- t:
 		return nil
 	default:
@@ -847,13 +847,6 @@ func (p *player) turn(t turn) error {
 	return errBusy
 }
 
-// waiting does the turns that wait, and tells how many there were.
-func (p *player) waiting() (n int) {
-	n = len(p.turns)
-	for range n {
-		p.apply(<-p.turns)
-	}
-	return n
 // hush lets nothing be heard any more of what was rendered, before the panic that
 // must follow. It is for any goroutine.
 func hush() {
@@ -862,6 +855,13 @@ func hush() {
 	}
 }
 
+// waiting does the turns that wait, and tells how many there were.
+func (p *player) waiting() (n int) {
+	n = len(p.turns)
+	for range n {
+		p.apply(<-p.turns)
+	}
+	return n
 }
 
 // pay does what found no room among the turns, after those before it.
