@@ -279,13 +279,26 @@ func (s Store) Path(d *Document) string {
 	return filepath.Join(s.Dir, slug(d.Interface), d.Name()+suffix)
 }
 
-// Open reads the newest calibration of a jack, or returns nil where there is none.
+// ErrForeign says that a file is the calibration of another channel than that under whose name it lies.
+var ErrForeign = errors.New("calibration of another channel")
+
+// Open reads the newest calibration of a jack, or returns nil where there is none. One that was made of
+// another interface, jack or channel, and copied to that place, is ErrForeign.
 func (s Store) Open(iface, jack string, direction Direction, channel int) (*Document, error) {
-	d, err := Load(s.Path(&Document{Interface: iface, Jack: jack, Direction: direction, Channel: channel}))
+	want := &Document{Interface: iface, Jack: jack, Direction: direction, Channel: channel}
+	path := s.Path(want)
+	d, err := Load(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	return d, err
+	if err != nil {
+		return nil, err
+	}
+	// By what a path tells apart.
+	if d.Name() != want.Name() || slug(d.Interface) != slug(iface) {
+		return nil, fmt.Errorf("%s: %w: it is of %s, %s %d of %s, and here is %s, %s %d of %s", path, ErrForeign, d.Jack, d.Direction, d.Channel, d.Interface, jack, direction, channel, iface)
+	}
+	return d, nil
 }
 
 // List reads all calibrations, by interface and channel. Those that cannot be read are left out; the

@@ -71,7 +71,7 @@ type output struct {
 	low, high, least, most, safe float32
 	toScale                      float64
 
-	curve            atomic.Pointer[calibration.Curve]
+	correct          correction
 	sent             atomic.Uint32 // float32 bits
 	limited, invalid atomic.Uint64
 
@@ -84,10 +84,7 @@ type output struct {
 	step    float32 // of the slew limit, volts a frame
 	wanted  float32 // the last volts before start and end were laid over them
 	now     float32 // the last volts that were sent
-	// A new correction comes in over fade frames, from that which was in use.
-	using, before *calibration.Curve
-	fade          int
-	y, z          []float32
+	y       []float32
 }
 
 // input is a jack that is listened to.
@@ -95,14 +92,80 @@ type input struct {
 	Jack
 	toVolts float64
 
-	curve   atomic.Pointer[calibration.Curve]
+	correct correction
 	heard   atomic.Uint32 // float32 bits
 	invalid atomic.Uint64
 
 	convert converter
 	blocker dsp.DCBlocker
 	given   float32
+	began   bool // something was captured since Begin
 	y       []float32
+}
+
+// correction is what a jack's channel is corrected by. Another one comes in evenly.
+type correction struct {
+	curve atomic.Pointer[calibration.Curve] // that is wanted; nil corrects nothing
+
+	// The audio thread's own. One comes in over whole frames, of which fade are left, from that which
+	// was in use.
+	using, before *calibration.Curve
+	fade, whole   int
+	z             []float32
+}
+
+// jump takes over what is wanted at once: nobody has heard another one.
+//
+// Audio thread.
+func (c *correction) jump() { c.using, c.fade = c.curve.Load(), 0 }
+
+// process corrects a block of volts from least to most. What is wanted comes in over ramp frames, or
+// over as many as keep its move within step volts a frame, 0 for any; one that is wanted while another
+// comes in waits for that. It tells whether anything was corrected.
+//
+// Audio thread.
+func (c *correction) process(y []float32, want *calibration.Curve, ramp int, least, most, step float32) bool {
+	if want != c.using && c.fade == 0 {
+		c.before, c.using, c.whole = c.using, want, ramp
+		if step > 0 {
+			c.whole = max(ramp, int(min(c.apart(least, most)/step, maxFade*float32(ramp))))
+		}
+		c.fade = c.whole
+	}
+	if c.using == nil && c.fade == 0 {
+		return false
+	}
+	z := c.z[:min(len(y), c.fade)]
+	copy(z, y)
+	c.using.ProcessBlock(y)
+	if len(z) > 0 {
+		c.before.ProcessBlock(z)
+		for i, v := range z {
+			y[i] += (v - y[i]) * (float32(c.fade-i) / float32(c.whole))
+		}
+		c.fade -= len(z)
+	}
+	return true
+}
+
+const (
+	// maxFade bounds how many ramps a correction takes to come in: 30 s, and no longer however slow
+	// the jack is.
+	maxFade = 1000
+	// apartPoints is at how many voltages two corrections are compared. They are smooth.
+	apartPoints = 64
+)
+
+// apart is how many volts the correction that comes in is from that before, at most.
+//
+// Audio thread.
+func (c *correction) apart(least, most float32) (far float32) {
+	for i := range apartPoints + 1 {
+		v := least + (most-least)*float32(i)/apartPoints
+		d := c.using.Correct(v) - c.before.Correct(v)
+		far = max(far, d, -d)
+	}
+	return far
 }
 
 // expansion is an expander while it plays.
@@ -138,7 +201,8 @@ func NewCase(r *Rig, rate float64, log *slog.Logger) (*Case, error) {
 	for i := range r.Outputs {
 		j := r.Outputs[i]
 		o := &output{Jack: j, low: float32(j.Low), high: float32(j.High), least: float32(j.Min), most: float32(j.Max), safe: float32(j.Safe),
-			toScale: scaleOf(j), convert: j.Standard.converter(), step: float32(j.Slew / rate), y: make([]float32, MaxBlock), z: make([]float32, MaxBlock)}
+			toScale: scaleOf(j), convert: j.Standard.converter(), step: float32(j.Slew / rate), y: make([]float32, MaxBlock)}
+		o.correct.z = make([]float32, MaxBlock)
 		o.blocker.Init(rate)
 		if j.Expander >= 0 {
 			c.expand[j.Expander].jacks[j.Header][j.Socket] = o
@@ -153,6 +217,7 @@ func NewCase(r *Rig, rate float64, log *slog.Logger) (*Case, error) {
 	for i := range r.Inputs {
 		j := r.Inputs[i]
 		in := &input{Jack: j, toVolts: 1 / scaleOf(j), convert: j.Standard.converter(), y: make([]float32, MaxBlock)}
+		in.correct.z = make([]float32, MaxBlock)
 		in.blocker.Init(rate)
 		c.inputs = append(c.inputs, in)
 		c.heard[j.Name] = in
@@ -200,15 +265,16 @@ func (c *Case) SetProbe(p hardware.Probe) {
 	c.probe.Store(&p)
 }
 
-// Calibrate corrects a jack, an output or an input, from the next block on; nil ends that. An output
-// goes over to its new correction within 30 ms. A jack that is not in the rig is an error.
+// Calibrate corrects a jack, an output or an input, from the next block on; nil ends that. While it
+// plays, it goes over to its new correction evenly in 30 ms, an output with a slew limit no faster
+// than that allows. A jack that is not in the rig is an error.
 func (c *Case) Calibrate(jack string, curve *calibration.Curve) error {
 	if o := c.named[jack]; o != nil {
-		o.curve.Store(curve)
+		o.correct.curve.Store(curve)
 		return nil
 	}
 	if i := c.heard[jack]; i != nil {
-		i.curve.Store(curve)
+		i.correct.curve.Store(curve)
 		return nil
 	}
 	return fmt.Errorf("rig %s has no jack %q", c.rig.Name, jack)
@@ -304,7 +370,10 @@ func (c *Case) Begin() {
 		o.gate.Reset()
 		o.blocker.Reset()
 		o.slewed, o.wanted, o.now = o.safe, o.safe, o.safe
-		o.using, o.fade = o.curve.Load(), 0
+		o.correct.jump()
+	}
+	for _, in := range c.inputs {
+		in.began = false
 	}
 	for i := range c.expand {
 		c.expand[i].stream = [6]cvStream{}
@@ -347,9 +416,11 @@ func (c *Case) In(samples, volts [][]float32) {
 		c.tapIn[k] = y
 		v = v[:copy(v, y)]
 		if !raw {
-			if curve := in.curve.Load(); curve != nil {
-				curve.ProcessBlock(v)
+			if !in.began {
+				in.began = true
+				in.correct.jump()
 			}
+			in.correct.process(v, in.correct.curve.Load(), c.ramp, 0, 0, 0)
 			switch {
 			case in.Role == Pitch:
 				in.convert.receive(v)
@@ -637,28 +708,13 @@ func (o *output) finish(y []float32, raw bool, ramp int) {
 	if o.Role.Switches() {
 		return
 	}
-	curve := o.curve.Load()
+	curve := o.correct.curve.Load()
 	if raw {
 		curve = nil
 	}
-	if curve != o.using && o.fade == 0 { // one that comes while another comes in waits for that
-		o.before, o.using, o.fade = o.using, curve, ramp
+	if o.correct.process(y, curve, ramp, o.least, o.most, o.step) {
+		o.limit(y)
 	}
-	curve = o.using
-	if curve == nil && o.fade == 0 {
-		return
-	}
-	z := o.z[:min(len(y), o.fade)]
-	copy(z, y)
-	curve.ProcessBlock(y)
-	if len(z) > 0 {
-		o.before.ProcessBlock(z)
-		for i, v := range z {
-			y[i] += (v - y[i]) * (float32(o.fade-i) / float32(ramp))
-		}
-		o.fade -= len(z)
-	}
-	o.limit(y)
 }
 
 // encode makes the words of an expander's two channels.

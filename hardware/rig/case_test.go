@@ -635,6 +635,76 @@ func TestCalibration(t *testing.T) {
 	}
 }
 
+// TestCalibratedWhileItPlays: another correction of an input comes in as evenly as that of an output,
+// and that of an output with a slew limit moves no faster than it may.
+func TestCalibratedWhileItPlays(t *testing.T) {
+	const text = `version: 1
+name: x
+interface: virtual
+outputs:
+  - {jack: slow, channel: 1, slew: 10, limit: 9}
+  - {jack: quick, channel: 2}
+inputs:
+  - {jack: in1, channel: 1}
+`
+	c := caseOf(t, text)
+	off := curve(t, calibration.Point{Volts: -8, Send: -7}, calibration.Point{Volts: 0, Send: 0.5}, calibration.Point{Volts: 8, Send: 9})
+	in, got := make([][]float32, 16), [][]float32{make([]float32, 64)}
+	for k := range in {
+		in[k] = slices.Repeat([]float32{0.2}, 64)
+	}
+	listen := func(frames int) (v []float32) {
+		for ; frames > 0; frames -= 64 {
+			c.In(in, got)
+			v = append(v, got[0]...)
+		}
+		return v
+	}
+	fastest := func(v []float32) (d float64) { // V a frame
+		for i := 1; i < len(v); i++ {
+			d = max(d, math.Abs(float64(v[i])-float64(v[i-1])))
+		}
+		return d
+	}
+	listen(640)
+	b := newBench(c)
+	b.settle(steady(3))
+	b.play(30000, 64, steady(3)) // slow is there
+	b.forget()
+	for _, j := range []string{"slow", "quick", "in1"} {
+		if err := c.Calibrate(j, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heard := listen(3200)
+	if want := off.At(2); math.Abs(float64(heard[len(heard)-1])-want) > 1e-5 || heard[0] != 2 {
+		t.Errorf("2 V are read as %v and then as %v, want %v", heard[0], heard[len(heard)-1], want)
+	}
+	if d := fastest(heard); d > 1.01*(off.At(2)-2)/1440 {
+		t.Errorf("an input's new correction steps by %g V", d)
+	}
+	b.play(9600, 64, steady(3))
+	for ch, most := range []float64{10.0 / 48000, (off.At(3) - 3) / 1440} {
+		v := slices.Clone(b.sent[ch])
+		for i := range v {
+			v[i] *= 10
+		}
+		if math.Abs(float64(v[0])-3) > 2*most || math.Abs(float64(v[len(v)-1])-off.At(3)) > 1e-5 {
+			t.Errorf("channel %d: 3 V are sent as %v and then as %v, want %v", ch+1, v[0], v[len(v)-1], off.At(3))
+		}
+		if d := fastest(v); d > 1.01*most {
+			t.Errorf("channel %d: a new correction moves by %g V/s, and may by %g", ch+1, d*48000, most*48000)
+		}
+	}
+	// And away again.
+	if err := c.Calibrate("in1", nil); err != nil {
+		t.Fatal(err)
+	}
+	if heard = listen(3200); fastest(heard) > 1.01*(off.At(2)-2)/1440 || heard[len(heard)-1] != 2 {
+		t.Errorf("without it 2 V are read as %v", heard[len(heard)-1])
+	}
+}
+
 // TestNothingIsAllocated: not with every stage at work.
 func TestNothingIsAllocated(t *testing.T) {
 	c := caseOf(t, studio)
@@ -644,6 +714,7 @@ func TestNothingIsAllocated(t *testing.T) {
 		}
 	}
 	c.SetProbe(&addingProbe{add: 0.0001, volts: make([]float32, 0, 64)})
+	bends := []*calibration.Curve{curve(t, calibration.Point{Volts: 0, Send: 0.2}), nil}
 	b := newBench(c)
 	_, inputs, playback, capture := c.Shape()
 	in, heard := make([][]float32, capture), make([][]float32, inputs)
@@ -673,6 +744,10 @@ func TestNothingIsAllocated(t *testing.T) {
 			c.Glide(0.01)
 		case 40:
 			c.Land()
+		case 30:
+			for _, j := range []string{"pitch", "slow", "in1"} {
+				_ = c.Calibrate(j, bends[n/50%2])
+			}
 		}
 		for i := range v[0] {
 			v[n%len(v)][i] = float32(n%13) - 6 + float32(i)/64
