@@ -385,14 +385,18 @@ func (d *Device) discard(st *stream, free bool) chan struct{} {
 
 // lower has the device thread bring all outputs of a stream from where they are to 0 V, where a device is
 // that nobody plays: from their safe values after a landing, and from what was played where the device is
-// given up although its playback is well, because what it captures has ceased. Of a device whose callbacks
-// have ceased there is no answer, and it is not waited for long.
+// given up although its playback is well, because what it captures has ceased. It waits for that as long as
+// there are callbacks, which a busy machine may have late.
 func (d *Device) lower(st *stream) {
 	st.ring.ground()
-	buffer := time.Duration(float64(st.period*st.periods) / float64(d.settings.Rate) * 1e9)
-	if d.waitUntil(fadeTime+50*time.Millisecond+buffer, st.ring.grounded) {
-		time.Sleep(buffer) // what the device has taken is yet to be played
+	for end := time.Now().Add(closeLimit / 2); !st.ring.grounded() && time.Now().Before(end); {
+		n := st.ring.callbacks()
+		if !d.waitUntil(fadeTime+50*time.Millisecond, func() bool { return st.ring.grounded() || st.ring.callbacks() != n }) {
+			return // the device does not answer
+		}
 	}
+	// What it has taken is yet to be played.
+	time.Sleep(time.Duration(float64(st.period*st.periods) / float64(d.settings.Rate) * 1e9))
 }
 
 // watch supervises the device: it notices when callbacks stop, goes on without it, and opens it
