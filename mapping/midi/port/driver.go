@@ -22,8 +22,8 @@ var (
 // shows them and unique within the driver at any moment: while a port is there,
 // its name means that port and no other. The hub calls Ports, OpenIn, OpenOut
 // and Virtual of one driver one at a time; a driver that is slow delays no
-// other. A driver may implement Namer, Watcher, Listeners and
-// Feeders besides.
+// other. A driver may implement Namer, Watcher, Listeners, Feeders and
+// Arrivals besides.
 type Driver interface {
 	// Name is "alsa", "coremidi", "winmm", "jack", "rtp" or "fake".
 	Name() string
@@ -75,6 +75,14 @@ type Listeners interface {
 // virtual port. When one goes, as a DAW that ends in the middle of a note, the
 // keys that are down there are let go.
 type Feeders interface{ Feeding(virtual string) int }
+
+// Arrivals is a Driver that counts who has ever connected to the output of its
+// virtual port, and to the input, beside how many are at the input now: who goes
+// and is back between two looks has the same name, and knows nothing of what was
+// sent before.
+type Arrivals interface {
+	Arrived(virtual string) (listeners, feeders uint64, feeding int)
+}
 
 // Checker is an Out, or what OpenIn returned, that knows whether it still leads
 // to its device: one that was pulled out and put back between two polls has the

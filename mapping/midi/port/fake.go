@@ -17,6 +17,7 @@ type Fake struct {
 	mu      sync.Mutex
 	ins     map[string][]*fakeIn
 	outs    map[string]*FakeOut
+	ever    []*FakeOut
 	names   [2][]string // in, out
 	err     error
 	refuse  error
@@ -26,6 +27,8 @@ type Fake struct {
 	none    bool
 	who     []string
 	feeds   int
+	heard   uint64
+	fed     uint64
 	changed chan struct{}
 }
 
@@ -150,8 +153,30 @@ func (f *Fake) NoVirtual() {
 func (f *Fake) Connect(names ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, n := range names {
+		if !slices.Contains(f.who, n) {
+			f.heard++
+		}
+	}
 	f.who = names
 	f.poke()
+}
+
+// Reconnect takes all that are connected to the virtual port away, and connects
+// them again before anybody looks.
+func (f *Fake) Reconnect() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.heard += uint64(len(f.who))
+	f.fed += uint64(f.feeds)
+	f.poke()
+}
+
+// Arrived counts what Connect, Feed and Reconnect said.
+func (f *Fake) Arrived(string) (listeners, feeders uint64, feeding int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.heard, f.fed, f.feeds
 }
 
 // Connected returns what Connect said.
@@ -165,6 +190,7 @@ func (f *Fake) Connected(string) []string {
 func (f *Fake) Feed(n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.fed += uint64(max(n-f.feeds, 0))
 	f.feeds = n
 	f.poke()
 }
@@ -212,6 +238,7 @@ func (f *Fake) OpenOut(name string) (Out, error) {
 	if o == nil {
 		o = &FakeOut{f: f, name: name}
 		f.outs[name] = o
+		f.ever = append(f.ever, o)
 	}
 	o.mu.Lock()
 	o.closed = false
@@ -260,6 +287,19 @@ func (f *Fake) Out(name string) *FakeOut {
 		return f.virtual
 	}
 	return f.outs[name]
+}
+
+// Ever returns the other ends of an output at each of its pluggings, as far as it
+// was opened then, in their order.
+func (f *Fake) Ever(name string) (ends []*FakeOut) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range f.ever {
+		if o.name == name {
+			ends = append(ends, o)
+		}
+	}
+	return ends
 }
 
 func (in *fakeIn) Close() error {

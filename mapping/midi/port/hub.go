@@ -1,6 +1,7 @@
 package port
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,9 @@ const (
 	firstLook = 2 * time.Second
 	// lastWords is how long Close waits for a port to take its note-offs.
 	lastWords = 500 * time.Millisecond
+	// recordPatience is how long Open waits for a watchdog that ends what an
+	// earlier process held.
+	recordPatience = time.Second
 	// lostAfter is how many failed looks in a row mean that all ports are gone.
 	lostAfter = 3
 )
@@ -129,7 +133,7 @@ func Open(c Config) (*Hub, error) {
 	var err error
 	if c.Held != "" {
 		var lefts []left
-		if h.record, lefts, err = openRecord(c.Held); err != nil {
+		if h.record, lefts, err = awaitRecord(context.Background(), c.Held, recordPatience); err != nil {
 			h.log.Warn("held notes do not survive a crash", "error", err)
 		}
 		h.inherit(lefts, sources)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,6 +205,166 @@ func TestHubLetsGoOfAFeederThatEnds(t *testing.T) {
 	eventually(t, "it is let go", func() bool { return len(e.got()) == 2 && e.got()[1].Message.IsNoteOff() })
 }
 
+// Who was at the virtual port, went and is back before anybody looked knows
+// nothing of what was sent, and holds nothing of what it held.
+func TestHubKnowsWhoIsBackAtOnce(t *testing.T) {
+	f := new(Fake)
+	h, e := open(t, Config{Virtual: true, Drivers: []Driver{f}})
+	eventually(t, "a virtual port", func() bool { return f.Out("") != nil && info(t, h, "k8s-synth").Open })
+	f.Connect("fader box")
+	f.Feed(1)
+	eventually(t, "a listener", func() bool { return e.plugs() == "+k8s-synth +k8s-synth" })
+	f.Play("", time.Now(), []byte{0x95, 60, 100})
+	eventually(t, "a key", func() bool { return len(e.got()) == 1 })
+	f.Reconnect()
+	eventually(t, "it is another", func() bool { return e.plugs() == "+k8s-synth +k8s-synth +k8s-synth" })
+	eventually(t, "its key is let go", func() bool { return len(e.got()) == 2 && e.got()[1].Message.IsNoteOff() })
+	f.Feed(2) // another one holds nothing that has to go
+	f.Play("", time.Now(), []byte{0x95, 61, 100})
+	time.Sleep(50 * time.Millisecond)
+	if got := e.got(); len(got) != 3 {
+		t.Errorf("after another connected came %v", got[2:])
+	}
+}
+
+// Through anything that becomes of a cable and of what is sent meanwhile: what
+// was ended last is silent at the other end once the cable is whole.
+func TestHubEndsThroughEverything(t *testing.T) { endsThroughEverything(t, 3) }
+
+func TestProofHubEndsThroughEverything(t *testing.T) {
+	if os.Getenv("K8S_SYNTH_PROOF") != "1" {
+		t.Skip("a hundred such performances; K8S_SYNTH_PROOF=1 runs it")
+	}
+	endsThroughEverything(t, 100)
+}
+
+func endsThroughEverything(t *testing.T, seeds uint64) {
+	for seed := range seeds {
+		r := rand.New(rand.NewPCG(seed, 11))
+		f := new(Fake)
+		h, _ := open(t, Config{Patterns: []string{"all"}, Drivers: []Driver{f}, Held: filepath.Join(t.TempDir(), "held")})
+		f.Plug("1|Synth")
+		eventually(t, "a port", func() bool { return f.Out("1|Synth") != nil })
+		unblock := func() {}
+		ended := map[[2]byte]bool{} // the last word on a key
+		pedal := map[byte]bool{}
+		at := func() *FakeOut { return f.Out("1|Synth") }
+		send := func(n int) {
+			for range n {
+				ch, key := r.IntN(3), 60+r.IntN(24)
+				k := [2]byte{byte(ch), byte(key)}
+				switch r.IntN(6) {
+				case 0, 1:
+					_ = h.Send("Synth", time.Now().Add(time.Duration(r.IntN(3))*time.Millisecond), midi.On(ch, key, 1+r.IntN(127)))
+					ended[k] = false
+				case 2, 3:
+					_ = h.Send("Synth", time.Now().Add(3*time.Millisecond), midi.Off(ch, key, 64))
+					ended[k] = true
+				case 4:
+					_ = h.Send("Synth", time.Time{}, midi.RealTime(midi.Clock))
+				case 5:
+					down := r.IntN(2) == 0
+					_ = h.Send("Synth", time.Now().Add(3*time.Millisecond), midi.CC(ch, midi.CCSustain, 127*b2i(down)))
+					pedal[byte(ch)] = down
+				}
+			}
+		}
+		blocked := false
+		for range 30 {
+			if r.IntN(4) > 0 && !blocked {
+				eventually(t, "it is open", func() bool { return at() != nil && info(t, h, "Synth").Open })
+			}
+			send(r.IntN(60))
+			time.Sleep(time.Duration(r.IntN(6)) * time.Millisecond)
+			switch o := at(); r.IntN(6) {
+			case 0: // pulled out in the midst of it, for a moment or longer
+				unblock()
+				unblock, blocked = func() {}, false
+				f.Unplug("1|Synth")
+				send(r.IntN(200))
+				time.Sleep(time.Duration(r.IntN(12)) * time.Millisecond)
+				f.Plug("1|Synth")
+			case 1: // hangs while more is sent than there is room for
+				if o != nil {
+					unblock()
+					unblock, blocked = o.Block(), true
+					send(3000)
+				}
+			case 2:
+				unblock()
+				unblock, blocked = func() {}, false
+			case 3: // fails
+				if o != nil {
+					o.Fail(errors.New("broken pipe"))
+					send(r.IntN(40))
+					time.Sleep(time.Duration(r.IntN(4)) * time.Millisecond)
+					o.Fail(nil)
+				}
+			case 4:
+				time.Sleep(time.Duration(r.IntN(8)) * time.Millisecond)
+			}
+		}
+		unblock()
+		for k := range ended { // the last words come when all is well
+			if r.IntN(2) == 0 {
+				ended[k] = true
+				_ = h.Send("Synth", time.Now().Add(5*time.Millisecond), midi.Off(int(k[0]), int(k[1]), 64))
+			}
+		}
+		sounds, held := map[[2]byte]int{}, map[byte]bool{}
+		var left []string
+		defer func() {
+			if t.Failed() {
+				t.Logf("seed %d: %v; %+v", seed, left, h.Ports())
+			}
+		}()
+		eventually(t, "all that was ended is silent", func() bool {
+			o := at()
+			if i := info(t, h, "Synth"); o == nil || !i.Open || i.Error != "" {
+				return false
+			}
+			clear(sounds)
+			clear(held)
+			for _, o := range f.Ever("1|Synth") {
+				for _, s := range o.Got() {
+					switch b := s.Bytes; {
+					case b[0]&0xf0 == 0x90 && b[2] > 0:
+						sounds[[2]byte{b[0] & 15, b[1]}]++
+					case b[0]&0xf0 == 0x80 || b[0]&0xf0 == 0x90:
+						sounds[[2]byte{b[0] & 15, b[1]}] = 0
+					case b[0]&0xf0 == 0xb0 && b[1] == midi.CCSustain:
+						held[b[0]&15] = b[2] >= 64
+					}
+				}
+			}
+			left = left[:0]
+			for k, is := range ended {
+				if is && sounds[k] != 0 {
+					left = append(left, fmt.Sprintf("channel %d key %d", k[0], k[1]))
+				}
+			}
+			for ch, down := range held {
+				if down && !pedal[ch] {
+					left = append(left, fmt.Sprintf("pedal of channel %d", ch))
+				}
+			}
+			return len(left) == 0
+		})
+		i := info(t, h, "Synth")
+		t.Logf("seed %d: plugged %d times, %d sent, %d dropped", seed, i.Plugged, i.Sent, i.Dropped)
+		if i.Dropped == 0 || i.Plugged < 2 {
+			t.Errorf("seed %d: that was too easy: %+v", seed, i)
+		}
+	}
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 func TestHubLivesThroughFaults(t *testing.T) {
 	f := new(Fake)
 	var log bytes.Buffer
@@ -252,6 +414,52 @@ func TestHubLivesThroughFaults(t *testing.T) {
 	// A list that fails for long loses the ports.
 	f.Fail(errors.New("gone"))
 	eventually(t, "ports are lost", func() bool { return !info(t, h, "Keys").Open })
+}
+
+// A cable that falls out again as soon as it is plugged in: what it held ends at
+// the next time.
+func TestHubEndsWhatItCouldNotEnd(t *testing.T) {
+	f := new(Fake)
+	f.Plug("20|Keys")
+	h, _ := open(t, Config{Patterns: []string{"all"}, Drivers: []Driver{f}})
+	eventually(t, "a port", func() bool { return f.Out("20|Keys") != nil })
+	out := f.Out("20|Keys")
+	_ = h.Send("Keys", time.Time{}, midi.On(0, 60, 1), midi.CC(0, 66, 127))
+	eventually(t, "a note", func() bool { return len(out.Got()) == 2 })
+	out.Fail(errors.New("broken pipe"))
+	_ = h.Send("Keys", time.Time{}, midi.Off(0, 60, 64))
+	eventually(t, "it was opened again and again", func() bool { return info(t, h, "Keys").Plugged >= 4 })
+	out.Fail(nil)
+	eventually(t, "all ends", func() bool { return strings.HasSuffix(text(out), "903c01 b0427f 803c40 b04200 b07b00 b07800") })
+	// The same with a panic, which ends what nobody knows of.
+	out.Fail(errors.New("broken pipe"))
+	h.Panic()
+	eventually(t, "it was opened again", func() bool { return info(t, h, "Keys").Plugged >= 7 })
+	out.Fail(nil)
+	eventually(t, "everything ends", func() bool { return strings.HasSuffix(text(out), "bf4000 bf7b00 bf7900") })
+}
+
+// A device that hangs with a note held is pulled out, and put back: the note
+// ends by itself, as not every synth knows what all notes off is.
+func TestHubEndsWhatHung(t *testing.T) {
+	f := new(Fake)
+	f.Plug("20|Keys")
+	h, _ := open(t, Config{Patterns: []string{"all"}, Drivers: []Driver{f}, Held: filepath.Join(t.TempDir(), "held")})
+	eventually(t, "a port", func() bool { return f.Out("20|Keys") != nil })
+	out := f.Out("20|Keys")
+	_ = h.Send("Keys", time.Time{}, midi.On(0, 60, 1))
+	eventually(t, "a note", func() bool { return len(out.Got()) == 1 })
+	unblock := out.Block()
+	defer unblock()
+	_ = h.Send("Keys", time.Time{}, midi.Off(0, 60, 64))
+	time.Sleep(10 * time.Millisecond)
+	f.Unplug("20|Keys")
+	eventually(t, "it is given up", func() bool { return !info(t, h, "Keys").Open })
+	f.Plug("20|Keys")
+	eventually(t, "its note ends", func() bool {
+		o := f.Out("20|Keys")
+		return o != nil && strings.Contains(text(o), "803c40") && strings.HasSuffix(text(o), "bf4000 bf7b00 bf7900")
+	})
 }
 
 type locked struct {
@@ -561,6 +769,38 @@ func TestCrashEndsWhatSounds(t *testing.T) {
 			t.Errorf("%d messages end everything", n)
 		}
 	})
+}
+
+// A start that comes while a watchdog is at work waits for it, and keeps its
+// own record, too.
+func TestNextStartWaitsForTheWatchdog(t *testing.T) {
+	held := filepath.Join(t.TempDir(), "held")
+	f := new(Fake)
+	f.Plug("20|Keys")
+	h, _ := open(t, Config{Patterns: []string{"keys"}, Drivers: []Driver{f}, Held: held})
+	eventually(t, "a port", func() bool { return f.Out("20|Keys") != nil })
+	_ = h.Send("Keys", time.Time{}, midi.On(1, 60, 100))
+	eventually(t, "a note", func() bool { return len(f.Out("20|Keys").Got()) == 1 })
+	path := crash(t, held)
+	works, _, err := openRecord(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(works.mem, b) // what it could not end
+	time.AfterFunc(150*time.Millisecond, func() { _ = works.close() })
+	g := new(Fake)
+	g.Plug("20|Keys")
+	began := time.Now()
+	next, _ := open(t, Config{Patterns: []string{"keys"}, Drivers: []Driver{g}, Held: path})
+	t.Logf("the next start waited for %v", time.Since(began).Round(time.Millisecond))
+	eventually(t, "its note ends", func() bool { return g.Out("20|Keys") != nil && text(g.Out("20|Keys")) == "813c40 b17b00 b17800" })
+	if next.record == nil {
+		t.Error("what it holds itself would not survive a crash")
+	}
 }
 
 func FuzzRecord(f *testing.F) {

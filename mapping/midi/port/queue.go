@@ -3,6 +3,7 @@ package port
 import (
 	"container/heap"
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/k8s-synth/k8s-synth/mapping/midi"
@@ -47,7 +48,7 @@ func classOf(m midi.Message) (class, uint32) {
 		return value, uint32(d[0])<<8 | uint32(d[1])
 	case midi.ControlChange:
 		switch n := d[1]; {
-		case n == midi.CCSustain || n == 66 || n == 69:
+		case pedalOf(m) >= 0:
 			if d[2] >= 64 {
 				return begin, 0
 			}
@@ -106,17 +107,18 @@ func (h *items) take(i int) item {
 // queue holds what waits for a port, in the order of its time, and in the order
 // in which it came where that is the same. It is bounded: when it is full it
 // gives up values that a later one replaces, then other values, then notes that
-// would begin. The end of a note is never given up: at the worst it loses its
-// place and is owed, and the note is not begun. Nor is the last value of a
-// controller, which then comes when all else has gone.
+// would begin. The end of a note or of a pedal is never given up: at the worst
+// it loses its place and is owed, and the note is not begun. Nor is the last
+// value of a controller, which then comes when all else has gone.
 type queue struct {
 	h       items
 	seq     uint64
-	begins  int            // note-ons in h
-	bytes   int            // of exclusive messages in h
-	sounds  [16][128]uint8 // notes taken out and not ended
-	owed    [16][2]uint64  // note-offs that found no room
-	owing   int
+	begins  int                     // note-ons in h
+	bytes   int                     // of exclusive messages in h
+	sounds  [16][128]uint8          // notes taken out and not ended
+	owed    [16][2]uint64           // note-offs that found no room
+	lifts   [16]uint8               // pedals that go up and found no room, by bit
+	owing   int                     // of both
 	last    map[uint32]midi.Message // values that found no room and have no later one in h
 	dropped uint64
 	limit   int // 0: queueLimit
@@ -150,6 +152,9 @@ func (q *queue) put(key int64, at time.Time, m midi.Message) (first bool) {
 		case c == value:
 			q.keep(control, m)
 			return len(q.h) == 0
+		case len(q.h) >= q.max()+vitalLimit && pedalOf(m) >= 0 && c == vital:
+			q.lift(m)
+			return true
 		case c != vital || len(q.h) >= q.max()+vitalLimit:
 			q.dropped++
 			return false
@@ -278,10 +283,47 @@ func (q *queue) owe(off midi.Message) {
 	}
 }
 
+// pedals are the controllers that hold notes after their keys.
+var pedals = [...]uint8{midi.CCSustain, 66, 69}
+
+// pedalOf returns which of them a message moves, or −1.
+func pedalOf(m midi.Message) int {
+	if m.Kind() != midi.ControlChange {
+		return -1
+	}
+	return slices.Index(pedals[:], m.Data[1])
+}
+
+// lift notes that a pedal goes up for which there is no place, and takes back
+// all that press it.
+func (q *queue) lift(up midi.Message) {
+	ch, pedal := up.Channel(), pedalOf(up)
+	for i := 0; i < len(q.h); {
+		if m := q.h[i].m; m.IsChannel() && m.Channel() == ch && pedalOf(m) == pedal && m.Data[2] >= 64 {
+			q.remove(i)
+			q.dropped++
+			i = 0
+			continue
+		}
+		i++
+	}
+	if bit := uint8(1) << pedal; q.lifts[ch]&bit == 0 {
+		q.lifts[ch] |= bit
+		q.owing++
+	}
+}
+
 // get takes the next message that is due at now. If none is, wait is how long
 // until then, or negative if there is none at all.
 func (q *queue) get(now int64) (it item, ok bool, wait time.Duration) {
 	if q.owing > 0 {
+		for ch, w := range q.lifts {
+			if w != 0 {
+				q.lifts[ch] = w & (w - 1)
+				q.owing--
+				return item{key: now, m: midi.CC(ch, int(pedals[bits.TrailingZeros8(w)]), 0)}, true, 0
+			}
+		}
 		for ch := range q.owed {
 			for half, w := range q.owed[ch] {
 				if w == 0 {
@@ -371,12 +413,17 @@ func (q *queue) silence() {
 			q.dropped++
 		}
 	}
-	q.begins, q.owing, q.owed, q.sounds = 0, 0, [16][2]uint64{}, [16][128]uint8{}
+	q.forgive()
 }
 
 // clear drops everything.
 func (q *queue) clear() {
 	q.dropped += uint64(len(q.h) + len(q.last))
 	q.h, q.last, q.bytes = nil, nil, 0
-	q.begins, q.owing, q.owed, q.sounds = 0, 0, [16][2]uint64{}, [16][128]uint8{}
+	q.forgive()
+}
+
+// forgive forgets what is owed, and what sounds: somebody ends everything.
+func (q *queue) forgive() {
+	q.begins, q.owing, q.owed, q.lifts, q.sounds = 0, 0, [16][2]uint64{}, [16]uint8{}, [16][128]uint8{}
 }

@@ -190,6 +190,32 @@ func TestQueueEndsEverything(t *testing.T) {
 	}
 }
 
+// A pedal goes up, whatever waits before it and however much that is.
+func TestQueueLiftsPedals(t *testing.T) {
+	for _, cc := range []int{midi.CCSustain, 66, 69} {
+		for _, waits := range []bool{false, true} { // the press itself
+			q := queue{limit: 16}
+			q.put(0, time.Time{}, midi.CC(3, cc, 127))
+			if !waits {
+				q.get(0)
+			}
+			for range 16 + vitalLimit { // a port that is blocked, and a clock that is not
+				q.put(0, time.Time{}, midi.RealTime(midi.Clock))
+			}
+			q.put(0, time.Time{}, midi.CC(3, cc, 0))
+			down := !waits
+			for _, m := range drain(&q, 1) {
+				if pedalOf(m) >= 0 {
+					down = m.Data[2] >= 64
+				}
+			}
+			if down || !q.empty() {
+				t.Errorf("controller %d, pressed while it is blocked %t: it stays down", cc, waits)
+			}
+		}
+	}
+}
+
 func FuzzQueue(f *testing.F) {
 	f.Add(uint64(1), uint16(400))
 	f.Fuzz(func(t *testing.T, seed uint64, n uint16) {

@@ -2,10 +2,12 @@ package port
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/k8s-synth/k8s-synth/mapping/midi"
 )
@@ -61,6 +63,22 @@ func openRecord(path string) (*record, []left, error) {
 		return nil, nil, err
 	}
 	return r, r.read(), nil
+}
+
+// awaitRecord is openRecord, and waits for who is about to let go of the file:
+// a process that was killed a moment ago, or a watchdog at its work.
+func awaitRecord(ctx context.Context, path string, patience time.Duration) (*record, []left, error) {
+	for end := time.Now().Add(patience); ; {
+		r, lefts, err := openRecord(path)
+		if !errors.Is(err, ErrInUse) || time.Now().After(end) {
+			return r, lefts, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, lefts, err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 func mapRecord(f *os.File) (*record, error) {

@@ -22,16 +22,7 @@ func ReleaseFile(ctx context.Context, path string, drivers []Driver, log *slog.L
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r, lefts, err := openRecord(path)
-	// A process that was killed takes a moment to let go.
-	for i := 0; i < 20 && errors.Is(err, ErrInUse); i++ {
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(10 * time.Millisecond):
-		}
-		r, lefts, err = openRecord(path)
-	}
+	r, lefts, err := awaitRecord(ctx, path, 200*time.Millisecond)
 	if err != nil {
 		return err
 	}

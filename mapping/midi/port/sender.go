@@ -23,6 +23,8 @@ type sender struct {
 	// The thread's, until done:
 	held    *midi.Held
 	endings []ending
+	unsent  []midi.Message // of what was to end
+	unknown bool           // a panic did not get through
 	buf     []byte
 
 	mu      sync.Mutex
@@ -121,7 +123,8 @@ func (s *sender) run() {
 			s.mu.Unlock()
 			s.hurryOut()
 			s.endings = s.endings[:0]
-			s.held.ReleaseAll(func(m midi.Message) { s.direct(m) })
+			s.held.ReleaseAll(s.direct)
+			s.unknown = s.keep()
 			s.hurryOut()
 			s.mu.Lock()
 			s.hurries++
@@ -132,7 +135,8 @@ func (s *sender) run() {
 			s.release = false
 			s.mu.Unlock()
 			s.endings = s.endings[:0]
-			s.held.Release(func(m midi.Message) { s.direct(m) })
+			s.held.Release(s.direct)
+			s.keep()
 			s.mu.Lock()
 			if s.stop {
 				s.quiet = true
@@ -191,17 +195,34 @@ func (s *sender) direct(m midi.Message) {
 	s.mu.Lock()
 	broken := s.err != nil
 	s.mu.Unlock()
-	if broken {
-		return
-	}
-	s.buf = m.Bytes(s.buf[:0])
-	if err := s.out.Send(time.Time{}, s.buf); err != nil {
+	if !broken {
+		s.buf = m.Bytes(s.buf[:0])
+		err := s.out.Send(time.Time{}, s.buf)
+		if err == nil {
+			s.mu.Lock()
+			s.sent++
+			s.mu.Unlock()
+			return
+		}
 		s.fail(err)
-		return
 	}
-	s.mu.Lock()
-	s.sent++
-	s.mu.Unlock()
+	s.unsent = append(s.unsent, m)
+}
+
+// keep puts back on record what direct could not end, as on a cable that is
+// plugged in and falls out again, and tells whether there is any.
+func (s *sender) keep() bool {
+	for _, m := range s.unsent {
+		switch ch := m.Channel(); {
+		case m.IsNoteOff():
+			s.held.Sending(midi.On(ch, int(m.Data[1]), 1))
+		case pedalOf(m) >= 0:
+			s.held.Sending(midi.CC(ch, int(m.Data[1]), 127))
+		}
+	}
+	some := len(s.unsent) > 0
+	s.unsent = s.unsent[:0]
+	return some
 }
 
 // fail notes that nothing passes any more.

@@ -22,6 +22,8 @@ type source struct {
 	none  bool // it has no virtual ports
 	port  *line
 	feeds int // connections to its input, as last seen
+
+	heard, fed uint64 // who had connected to its output and its input by then
 }
 
 func (s *source) run() {
@@ -301,12 +303,14 @@ func (s *source) attach(l *line, out Out) {
 func (s *source) settle(l *line, out Out) {
 	snd := newSender(out, l.held, l.unknown, nil)
 	snd.end(false)
+	ended := false
 	select {
 	case <-snd.done:
+		ended = !l.held.Any() && !snd.unknown
 	case <-time.After(lastWords):
 	}
 	s.h.mu.Lock()
-	if !l.held.Any() {
+	if ended {
 		l.left, l.unknown = false, false
 		if l.slot >= 0 {
 			s.h.record.free(l.slot)
@@ -334,11 +338,17 @@ func (s *source) shut(l *line, why error) {
 		snd.end(true)
 		select {
 		case <-snd.done:
+			h.mu.Lock()
+			l.unknown = l.unknown || snd.unknown
+			h.mu.Unlock()
 		case <-time.After(lastWords):
 			// It is stuck in the driver and keeps its record of what sounds; the
-			// port that comes back ends everything instead.
+			// port that comes back ends a copy of it, and everything besides.
 			h.mu.Lock()
 			l.held, l.unknown = new(midi.Held), true
+			if l.slot >= 0 {
+				_ = l.held.UnmarshalBinary(slices.Clone(h.record.slot(l.slot)[slotHeld:]))
+			}
 			l.slot = -1
 			h.mu.Unlock()
 		}
@@ -433,13 +443,17 @@ func (s *source) virtual() {
 		h.mu.Unlock()
 		h.log.Info("virtual MIDI port opened", "port", l.name, "driver", l.driver)
 	}
-	if f, ok := s.d.(Feeders); ok {
-		n := f.Feeding(h.c.Name)
-		if n < s.feeds {
-			s.port.box.reset()
-		}
-		s.feeds = n
+	heard, fed, feeds := s.heard, s.fed, s.feeds
+	if a, ok := s.d.(Arrivals); ok {
+		heard, fed, feeds = a.Arrived(h.c.Name)
+	} else if f, ok := s.d.(Feeders); ok {
+		feeds = f.Feeding(h.c.Name)
 	}
+	if feeds < s.feeds+int(fed-s.fed) {
+		s.port.box.reset()
+	}
+	again := heard != s.heard
+	s.heard, s.fed, s.feeds = heard, fed, feeds
 	who, ok := s.d.(Listeners)
 	if !ok {
 		return
@@ -448,10 +462,10 @@ func (s *source) virtual() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := s.port
-	if slices.Equal(l.connected, names) {
+	if slices.Equal(l.connected, names) && !again {
 		return
 	}
-	fresh := slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(l.connected, n) })
+	fresh := again || slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(l.connected, n) })
 	l.connected = names
 	if h.record != nil {
 		h.record.listeners(l.slot, names)

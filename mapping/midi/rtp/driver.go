@@ -15,6 +15,7 @@ var (
 	_ port.Driver    = (*Host)(nil)
 	_ port.Watcher   = (*Host)(nil)
 	_ port.Listeners = (*Host)(nil)
+	_ port.Arrivals  = (*Host)(nil)
 	_ port.Checker   = (*output)(nil)
 	_ port.Checker   = (*input)(nil)
 )
@@ -175,6 +176,14 @@ func (h *Host) Connected(string) []string {
 		}
 	}
 	return out
+}
+
+// Arrived counts the sessions so far; what one holds ends with it, whoever is
+// next.
+func (h *Host) Arrived(string) (listeners, feeders uint64, feeding int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.opened, 0, 0
 }
 
 // Alive tells whether its session is still open.

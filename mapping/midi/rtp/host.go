@@ -162,6 +162,7 @@ type Host struct {
 	peerIn map[uint64][]*input
 	merged []*input // receivers of the virtual port
 	shown  []shown  // what Ports and Peers tell
+	opened uint64   // sessions so far
 
 	// What follows belongs to the loop.
 	peers     []*peer
@@ -675,7 +676,9 @@ func (h *Host) invited(c control, from netip.AddrPort, port int, now time.Time) 
 		case old.remote == nil && old.token == c.token && old.ssrc == c.ssrc: // the answer was lost
 			h.sendControl(control{command: cmdAccept, token: old.token, ssrc: old.local, name: h.cfg.Name}, from, port)
 			return
-		case old.stage == stageOpen && old.ssrc == c.ssrc && now.Sub(old.lastSync) < 2*h.timing.syncSlow:
+		case old.stage == stageOpen && old.ssrc == c.ssrc && old.remote != nil && now.Sub(old.lastSync) < 2*h.timing.syncSlow:
+			// It was invited, and invites. Who came by itself has begun anew, even if
+			// its number is always the same.
 			refuse("there is a session with it")
 			return
 		case old.stage < stageInvited && c.ssrc > old.local:
@@ -787,6 +790,9 @@ func (h *Host) open(p *peer, now time.Time) {
 		deliver: func(at time.Time, b []byte) { h.deliver(p, at, b) },
 	}
 	h.log.Info("rtp: session open", "peer", p.name, "address", p.control, "invited", p.remote != nil)
+	h.mu.Lock()
+	h.opened++
+	h.mu.Unlock()
 	h.publish(now)
 	h.notice()
 }

@@ -50,6 +50,8 @@ var (
 	_ port.Namer     = (*Driver)(nil)
 	_ port.Watcher   = (*Driver)(nil)
 	_ port.Listeners = (*Driver)(nil)
+	_ port.Feeders   = (*Driver)(nil)
+	_ port.Arrivals  = (*Driver)(nil)
 	_ port.Hurrier   = (*line)(nil)
 	_ port.Checker   = (*line)(nil)
 )
@@ -269,6 +271,28 @@ func (d *Driver) Connected(virtual string) []string {
 		}
 	}
 	return names
+}
+
+// Arrived counts who has connected to the virtual ports of a name, and who is
+// connected to their inputs.
+func (d *Driver) Arrived(virtual string) (listeners, feeders uint64, feeding int) {
+	d.mu.Lock()
+	lines := slices.Clone(d.lines)
+	d.mu.Unlock()
+	for _, l := range lines {
+		if l.virtual == "" || l.virtual != virtual {
+			continue
+		}
+		l.mu.Lock()
+		if l.output {
+			listeners += l.arrivals
+		} else {
+			feeders += l.arrivals
+			feeding += len(l.connected)
+		}
+		l.mu.Unlock()
+	}
+	return listeners, feeders, feeding
 }
 
 // Stats returns the counters.
@@ -523,6 +547,7 @@ func (d *Driver) collect() {
 			if ours == l.full() && !slices.Contains(l.connected, other) {
 				l.mu.Lock()
 				l.connected = append(l.connected, other)
+				l.arrivals++
 				l.mu.Unlock()
 			}
 		}
@@ -542,8 +567,12 @@ func (d *Driver) notice() {
 	lines := slices.Clone(d.lines)
 	d.mu.Unlock()
 	for _, l := range lines {
-		if l.virtual != "" && l.output {
-			seen = append(append(seen, ""), l.Connections()...)
+		if l.virtual != "" {
+			l.mu.Lock()
+			if seen = append(seen, fmt.Sprint(l.arrivals)); l.output {
+				seen = append(seen, l.connected...)
+			}
+			l.mu.Unlock()
 		}
 	}
 	if slices.Equal(seen, d.seen) {

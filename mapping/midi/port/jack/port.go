@@ -47,6 +47,7 @@ type line struct {
 	lost      bool       // the target, or the server, has been away
 	closed    bool
 	connected []string // who is connected, as last seen
+	arrivals  uint64   // how often somebody came
 
 	// Output.
 	ns       C.uint64_t
@@ -358,10 +359,16 @@ func (l *line) review() error {
 		}
 		there = err == nil
 	}
-	now, back := l.reconnect(now)
+	now, again := l.reconnect(now)
+	back := len(again) > 0
 	came = came || back && l.target != ""
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, other := range now {
+		if slices.Contains(again, other) || !slices.Contains(l.connected, other) {
+			l.arrivals++
+		}
+	}
 	l.lost = l.lost || l.there && !there || back && l.target != ""
 	l.there, l.connected = there, now
 	if l.output && came {
@@ -377,9 +384,9 @@ func (l *line) review() error {
 }
 
 // reconnect lays the cables again whose other end has come back, and finds out
-// which have lost it. now is who is connected, before and after; back tells
-// whether that makes a difference.
-func (l *line) reconnect(now []string) (after []string, back bool) {
+// which have lost it. now is who is connected, before and after; again are those
+// of them that were not before.
+func (l *line) reconnect(now []string) (after, again []string) {
 	gone := uint32(C.kj_unregistered(l.k.c))
 	for _, other := range l.connected {
 		if !slices.Contains(now, other) && !slices.ContainsFunc(l.fading, func(f fade) bool { return f.name == other }) {
@@ -405,12 +412,12 @@ func (l *line) reconnect(now []string) (after []string, back bool) {
 			return true
 		}
 		if l.k.exists(other) && l.plug(other) == nil {
-			now, back = append(now, other), true
+			now, again = append(now, other), append(again, other)
 			return true
 		}
 		return false
 	})
-	return now, back
+	return now, again
 }
 
 // lose takes the port out of a client that is gone, whose memory still is.
