@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include "jack_linux.h"
 
+#include "jack_clock.h"
+
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,6 +38,7 @@ static struct {
     void (*port_get_latency_range)(jack_port_t *, int, latency_range *);
     int (*connect)(jack_client_t *, const char *, const char *);
     void (*free)(void *);
+    ks_jack_time time;
 } jack;
 
 struct ks_jack {
@@ -47,6 +50,7 @@ struct ks_jack {
     const char **to, **from;  // the interface's ports
     uint32_t rate, period;
     uint64_t xruns;
+    ks_jack_clock clock;
     float *frames;            // one chunk, interleaved
 };
 
@@ -64,9 +68,13 @@ static int load(void)
         S(get_sample_rate), S(get_buffer_size), S(get_ports), S(port_register), S(port_by_name), S(port_get_buffer), S(port_name),
         S(port_get_latency_range), S(connect), S(free),
 #undef S
+#define S(f) {(void **)&jack.time.f, "jack_" #f}
+        S(last_frame_time), S(frames_to_time), S(get_time),
+#undef S
     };
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++)
         if ((*symbols[i].to = dlsym(lib, symbols[i].name)) == NULL) return 0;
+    *(void **)&jack.time.get_cycle_times = dlsym(lib, "jack_get_cycle_times");
     loaded = 1;
     return 1;
 }
@@ -75,6 +83,7 @@ static int process(nframes_t frames, void *arg)
 {
     ks_jack *j = arg;
     ks_ring *r = j->ring;
+    ks_jack_cycle cycle = ks_jack_cycle_times(&j->clock, &jack.time, j->client, j->rate, frames, ks_now_ns, ks_now_ns());
     if (r->first) {
         r->first = 0;
         ks_device_thread_enter(r);
@@ -98,7 +107,7 @@ static int process(nframes_t frames, void *arg)
     }
     for (uint32_t done = 0; done < frames;) {
         uint32_t n = frames - done < chunk ? frames - done : chunk;
-        ks_ring_drain(r, j->frames, n);
+        ks_ring_drain_at(r, j->frames, n, (uint64_t)(cycle.start_ns + done * cycle.frame_ns), cycle.frame_ns);
         for (uint32_t c = 0; c < outs; c++)
             if (out[c]) for (uint32_t i = 0; i < n; i++) out[c][done + i] = j->frames[i * outs + c];
         done += n;

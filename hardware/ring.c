@@ -94,14 +94,19 @@ static uint64_t bits(double d) { uint64_t u; memcpy(&u, &d, sizeof u); return u;
 
 // A second-order delay-locked loop (F. Adriaensen, "Using a DLL to filter time", 2005), written for
 // callbacks of varying size: the state is the filtered time of dll_frame and the seconds per frame.
-static void clock_update(ks_ring *r, uint64_t due_ns)
+// A device that knows how long its frames last has filtered already: it is taken at its word.
+static void clock_update(ks_ring *r, uint64_t due_ns, double frame_ns)
 {
     double now = (double)(due_ns ? due_ns : ks_now_ns()) * 1e-9;
     uint64_t n = r->frames - r->dll_frame;
     double dt = (double)n * r->nominal_spf;
     double expect = r->dll_time + (double)n * r->dll_spf;
     double e = now - expect;
-    if (r->dll_spf == 0 || fabs(e) > 0.25) {
+    if (frame_ns > 0) {
+        r->dll_time = now;
+        r->dll_spf = frame_ns * 1e-9;
+        r->dll_start = r->frames;
+    } else if (r->dll_spf == 0 || fabs(e) > 0.25) {
         // The first callback, or the world stood still: start again from here.
         r->dll_time = now;
         r->dll_spf = r->nominal_spf;
@@ -277,9 +282,9 @@ void ks_ring_integers(ks_ring *r, uint64_t exact_mask)
     memset(r->gate_bits, 0xff, sizeof r->gate_bits);
 }
 
-void ks_ring_drain(ks_ring *r, void *out, uint32_t frames) { ks_ring_drain_at(r, out, frames, 0); }
+void ks_ring_drain(ks_ring *r, void *out, uint32_t frames) { ks_ring_drain_at(r, out, frames, 0, 0); }
 
-void ks_ring_drain_at(ks_ring *r, void *to, uint32_t frames, uint64_t due_ns)
+void ks_ring_drain_at(ks_ring *r, void *to, uint32_t frames, uint64_t due_ns, double frame_ns)
 {
     const uint32_t ch = r->channels;
     cell *out = to;
@@ -287,7 +292,7 @@ void ks_ring_drain_at(ks_ring *r, void *to, uint32_t frames, uint64_t due_ns)
     uint64_t read = r->read;
     uint64_t fill = LOAD(&r->write) - read;
 
-    clock_update(r, due_ns);
+    clock_update(r, due_ns, frame_ns);
     uint64_t now = ks_now_ns();
     if (r->called && (double)(now - r->called) > (1 + r->late_periods) * (double)frames * r->nominal_spf * 1e9) ADD(&r->late, 1);
     r->called = now;
@@ -519,7 +524,7 @@ static void *null_run(void *arg)
             }
             // What is taken late was due in time: catching up must not bend the clock.
             uint64_t at = n->since + (uint64_t)((double)played / n->rate * 1e9);
-            ks_ring_drain_at(n->ring, n->sink, frames, late >= n->period ? at : 0);
+            ks_ring_drain_at(n->ring, n->sink, frames, late >= n->period ? at : 0, 0);
             played += frames;
             continue;
         }

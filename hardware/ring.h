@@ -113,8 +113,9 @@ ks_panics *ks_panics_new(void);
 
 // Fills out with frames frames of float, or of int32_t in a ring of integers. Device thread; no system call except waking a sleeping producer.
 void ks_ring_drain(ks_ring *r, void *out, uint32_t frames);
-// The same for a device that knows better than the clock when these frames were due (ks_now_ns).
-void ks_ring_drain_at(ks_ring *r, void *out, uint32_t frames, uint64_t due_ns);
+// The same for a device that knows better than the clock when these frames were due (ks_now_ns), 0: it does
+// not; and perhaps how long a frame lasts, in nanoseconds, 0: it does not. What knows both is believed.
+void ks_ring_drain_at(ks_ring *r, void *out, uint32_t frames, uint64_t due_ns, double frame_ns);
 
 // Blocks until need frames may be written, at most timeout_ms. Returns 1 when they may. Producer thread.
 int  ks_ring_wait(ks_ring *r, uint32_t need, uint32_t timeout_ms);

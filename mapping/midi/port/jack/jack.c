@@ -5,6 +5,8 @@
 #endif
 #include "jack.h"
 
+#include "../../../../hardware/jack_clock.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <math.h>
@@ -74,10 +76,7 @@ static struct {
     int (*disconnect)(jack_client *, const char *, const char *);
     void (*free)(void *);
     int (*port_name_size)(void);
-    int (*get_cycle_times)(const jack_client *, uint32_t *, uint64_t *, uint64_t *, float *);  // may be NULL
-    uint32_t (*last_frame_time)(const jack_client *);
-    uint64_t (*frames_to_time)(const jack_client *, uint32_t);
-    uint64_t (*get_time)(void);
+    ks_jack_time time;
     uint32_t (*midi_get_event_count)(void *);
     int (*midi_event_get)(midi_event *, void *, uint32_t);
     void (*midi_clear_buffer)(void *);
@@ -91,14 +90,15 @@ static struct {
 static const struct { const char *name; void *to; int optional; } symbols[] = {
 #define NEED(f) {"jack_" #f, &jack.f, 0}
 #define WISH(f) {"jack_" #f, &jack.f, 1}
+#define TIME(f, optional) {"jack_" #f, &jack.time.f, optional}
     NEED(client_open), NEED(client_close), NEED(get_client_name), NEED(activate), NEED(set_process_callback),
     NEED(set_thread_init_callback), NEED(on_shutdown), WISH(on_info_shutdown), NEED(set_buffer_size_callback),
     NEED(set_xrun_callback), NEED(set_graph_order_callback), NEED(set_port_registration_callback), NEED(set_port_connect_callback),
     WISH(set_port_rename_callback), NEED(get_sample_rate), NEED(get_buffer_size), NEED(port_register),
     NEED(port_unregister), NEED(port_get_buffer), NEED(port_name), NEED(port_by_id), NEED(port_is_mine), NEED(port_flags), NEED(port_get_aliases),
     NEED(port_by_name), NEED(port_get_all_connections), NEED(get_ports), NEED(connect), NEED(disconnect),
-    NEED(free), NEED(port_name_size), WISH(get_cycle_times), NEED(last_frame_time), NEED(frames_to_time),
-    NEED(get_time), NEED(midi_get_event_count), NEED(midi_event_get), NEED(midi_clear_buffer),
+    NEED(free), NEED(port_name_size), TIME(get_cycle_times, 1), TIME(last_frame_time, 0), TIME(frames_to_time, 0),
+    TIME(get_time, 0), NEED(midi_get_event_count), NEED(midi_event_get), NEED(midi_clear_buffer),
     NEED(midi_max_event_size), NEED(midi_event_reserve), NEED(midi_get_lost_event_count),
     NEED(set_error_function), NEED(set_info_function),
 };
@@ -273,9 +273,6 @@ static uint32_t record_bytes(uint32_t size) { return (uint32_t)sizeof(header) + 
 
 // ---- The client ----
 
-// The time of the cycle's first frame, and how long a frame lasts.
-typedef struct { double start_ns, frame_ns; } cycle;
-
 struct kj_port {
     jack_port *port;
     int output;
@@ -317,11 +314,7 @@ struct kj {
     size_t laid_bytes;
     char laid[1 << 14];             // the cables laid to ports of ours since they were last asked for
     // The callback's own.
-    double offset_ns;               // JACK's clock to CLOCK_MONOTONIC
-    int offset_known;
-    cycle own;
-    uint32_t own_frames;            // of the last cycle
-    double own_age;                 // ns since it began anew
+    ks_jack_clock clock;
 };
 
 static void wake(kj *k)
@@ -472,65 +465,6 @@ static void track(kj_port *p, const uint8_t *b, uint32_t size, uint32_t now)
     }
 }
 
-// A clock of our own from the times of the callbacks: a second-order delay-locked loop (F. Adriaensen,
-// "Using a DLL to filter time", 2005). It is coarser than JACK's, which is fed by the interrupt, but
-// starts anew where time has jumped.
-static cycle own_clock(kj *k, uint32_t frames, uint64_t now)
-{
-    double nominal = 1e9 / (k->stats.rate ? k->stats.rate : 48000), period = nominal * frames;
-    double expect = k->own.start_ns + k->own.frame_ns * k->own_frames;
-    double e = (double)now - expect, limit = 2 * period > 10e6 ? 2 * period : 10e6;
-    if (k->own_frames == 0 || fabs(e) > limit) {
-        k->own = (cycle){(double)now, nominal};
-        k->own_age = 0;
-    } else {
-        double w = 2 * M_PI * (k->own_age < 2e9 ? 1.0 : 0.2) * period * 1e-9;
-        if (w > 0.5) w = 0.5;
-        k->own.start_ns = expect + 1.41421356237 * w * e;
-        k->own.frame_ns += w * w * e / frames;
-        if (k->own.frame_ns < nominal * 0.99) k->own.frame_ns = nominal * 0.99;
-        if (k->own.frame_ns > nominal * 1.01) k->own.frame_ns = nominal * 1.01;
-        k->own_age += period;
-    }
-    k->own_frames = frames;
-    return k->own;
-}
-
-static cycle cycle_times(kj *k, uint32_t frames, uint64_t now)
-{
-    // JACK's clock may be another one than ours (it may be the raw one): the distance is measured
-    // between two readings of ours, and smoothed, for JACK's is whole microseconds.
-    for (int try = 0; try < 3; try++) {
-        uint64_t a = kj_now_ns(), j = jack.get_time(), b = kj_now_ns();
-        if (b - a > 3000 && try < 2) continue;
-        double offset = (double)(int64_t)(a + (b - a) / 2 - j * 1000u) - 500;
-        if (!k->offset_known || fabs(offset - k->offset_ns) > 1e6) k->offset_ns = offset;
-        else if (b - a <= 3000) k->offset_ns += (offset - k->offset_ns) / 16;
-        k->offset_known = 1;
-        break;
-    }
-    cycle own = own_clock(k, frames, now), c;
-    uint32_t frame;
-    uint64_t start, next;
-    float period;
-    if (jack.get_cycle_times != NULL) {
-        if (jack.get_cycle_times(k->client, &frame, &start, &next, &period) != 0 || next <= start) return own;
-        c.frame_ns = (double)(next - start) * 1000 / frames;
-    } else {
-        start = jack.frames_to_time(k->client, jack.last_frame_time(k->client));
-        c.frame_ns = own.frame_ns;
-    }
-    c.start_ns = (double)start * 1000 + k->offset_ns;
-    // After a stall (a client that died in its callback is enough) JACK's clock takes seconds to come
-    // back to the truth, and runs fast or slow meanwhile.
-    double limit = own.frame_ns * frames > 3e6 ? own.frame_ns * frames : 3e6;
-    if (fabs(c.start_ns - own.start_ns) > limit || fabs(c.frame_ns / own.frame_ns - 1) > 0.02) {
-        ADD(&k->stats.strayed, 1);
-        return own;
-    }
-    return c;
-}
-
 // Ends again what has ended a moment ago. Where two clients feed each other (a DAW and we do), one of
 // them reads the other's buffer of the cycle before. When the order of the graph changes, or a client
 // is late, a cycle of a buffer may be overwritten unread: a note-off in it would be lost, and the note
@@ -558,7 +492,7 @@ static void repeat(kj *k, kj_port *p, void *buffer, uint32_t frames, uint32_t no
     if (p->shaken == shaken) STORE(&p->repeated, again);    // else once more, when it is calm
 }
 
-static void send(kj_port *p, void *buffer, uint32_t frames, const cycle *c, uint32_t now)
+static void send(kj_port *p, void *buffer, uint32_t frames, const ks_jack_cycle *c, uint32_t now)
 {
     ring *r = &p->ring;
     uint64_t read = r->read, write = LOAD(&r->write), hurry = LOAD(&p->hurry);
@@ -603,7 +537,7 @@ static int process(uint32_t frames, void *arg)
 {
     kj *k = arg;
     uint64_t began = kj_now_ns();
-    cycle c = cycle_times(k, frames, began);
+    ks_jack_cycle c = ks_jack_cycle_times(&k->clock, &jack.time, k->client, k->stats.rate, frames, kj_now_ns, began);
     uint64_t before = k->in.write;
     uint32_t now = (uint32_t)k->stats.cycles + 1;
     for (int i = 0; i < KJ_PORTS; i++) {
@@ -790,7 +724,7 @@ void kj_read_stats(kj *k, kj_stats *s)
     s->owed = LOAD(&k->stats.owed);
     s->lost = LOAD(&k->stats.lost);
     s->xruns = LOAD(&k->stats.xruns);
-    s->strayed = LOAD(&k->stats.strayed);
+    s->strayed = LOAD(&k->clock.strayed);
     s->busy_max_ns = LOAD(&k->stats.busy_max_ns);
     s->period = LOAD(&k->stats.period);
     s->rate = LOAD(&k->stats.rate);
