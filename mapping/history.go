@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/k8s-synth/k8s-synth/instrument"
 )
 
 const (
@@ -31,8 +33,11 @@ type Change struct {
 	Wiring   *Wiring // if not nil, the edit
 	Act      *Act    // if not nil, what else was done
 	// Steps, if there are any, are what it consists of, in their order.
-	Steps  []Change
-	Text   string // of Act and Steps, what it is for people
+	Steps []Change
+	Text  string // of Act and Steps, what it is for people
+	// Since is what a hand did in the case after it and before the next, net: see
+	// RecordSensed.
+	Since  Wiring
 	source string
 	at     time.Time
 	id     uint64 // counts what was recorded, from 1
@@ -58,6 +63,7 @@ type History struct {
 	open         []*Change // those that were begun, the innermost last
 	count        uint64    // of what was recorded
 	stuck        uint64    // what failed last
+	since        Wiring    // what was sensed before the first of past
 }
 
 // Begin makes all that is recorded until End one change, of which a text tells
@@ -95,7 +101,9 @@ func (h *History) Record(a Address, from, to Setpoint, source string, now time.T
 		if last := &h.past[n]; last.Address != "" && last.Address == a && last.source == source && last.To == from && now.Sub(last.at) <= oneGesture {
 			last.To, last.at = to, now
 			if last.From == to {
+				since := last.Since
 				h.past = h.past[:n]
+				h.RecordSensed(since)
 			}
 			return
 		}
@@ -111,6 +119,36 @@ func (h *History) RecordWiring(w Wiring, source string, now time.Time) {
 	}
 	h.future = h.future[:0]
 	h.push(Change{Wiring: &w, source: source, at: now})
+}
+
+// RecordSensed takes over what cables of the case that were plugged or pulled did
+// to the patch. What had been undone can still be done again.
+func (h *History) RecordSensed(w Wiring) {
+	since := &h.since
+	if n := len(h.past); n > 0 {
+		since = &h.past[n-1].Since
+	}
+	net := func(undone *[]instrument.Cable, list []instrument.Cable, c instrument.Cable) []instrument.Cable {
+		if i := slices.Index(*undone, c); i >= 0 {
+			*undone = slices.Delete(slices.Clone(*undone), i, i+1) // copies of the change may be about
+			return list
+		}
+		return append(slices.Clone(list), c)
+	}
+	for _, c := range w.Pulled {
+		since.Pulled = net(&since.Plugged, since.Pulled, c)
+	}
+	for _, c := range w.Plugged {
+		since.Plugged = net(&since.Pulled, since.Plugged, c)
+	}
+}
+
+// Since is what a hand did in the case after the change that Undo would return.
+func (h *History) Since() Wiring {
+	if n := len(h.past); n > 0 {
+		return h.past[n-1].Since
+	}
+	return h.since
 }
 
 // Forget takes back what was recorded last, if that is of a param.

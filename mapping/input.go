@@ -3,6 +3,7 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
@@ -146,8 +147,6 @@ func (r *Rack) Do(in Input, later int64) error {
 		r.PortGone(in.Port.Name, frame)
 	case in.Transport != nil:
 		r.Transport(in.Transport.Port, in.Transport.Runs, frame)
-	case in.Wiring != nil && len(in.Wiring.Plugged) == 1 && len(in.Wiring.Pulled)+len(in.Wiring.Added)+len(in.Wiring.Removed) == 0:
-		return r.Plug(in.Wiring.Plugged[0], in.Source)
 	case in.Wiring != nil:
 		return r.Rewire(*in.Wiring, in.Source)
 	case in.Edit != nil:
@@ -228,7 +227,7 @@ func (in *Input) String() string {
 // String says in one line what an edit of the patch does.
 func (w *Wiring) String() string {
 	var all []string
-	for _, c := range w.Pulled {
+	for _, c := range slices.Concat(w.Pulled, w.Overruled) {
 		all = append(all, "pull "+FormatCable(c))
 	}
 	for _, m := range w.Removed {
@@ -239,6 +238,11 @@ func (w *Wiring) String() string {
 	}
 	for _, c := range w.Plugged {
 		all = append(all, "plug "+FormatCable(c))
+	}
+	for _, c := range w.Let {
+		if !slices.Contains(w.Plugged, c) {
+			all = append(all, "let in from the case "+FormatCable(c))
+		}
 	}
 	return strings.Join(all, ", ")
 }

@@ -540,8 +540,13 @@ func (r *Rack) checkWord(m *Member, word string) error {
 
 // cable returns the cable that an input jack holds, or nil.
 func (r *Rack) cable(id instrument.ModuleID, jack string) *instrument.Cable {
-	for i := range r.patch.Cables {
-		if c := &r.patch.Cables[i]; c.To.Module == id && c.To.Jack == jack {
+	return cableIn(r.patch, id, jack)
+}
+
+// cableIn returns the cable of a patch that an input jack holds, or nil.
+func cableIn(p *instrument.Patch, id instrument.ModuleID, jack string) *instrument.Cable {
+	for i := range p.Cables {
+		if c := &p.Cables[i]; c.To.Module == id && c.To.Jack == jack {
 			return c
 		}
 	}

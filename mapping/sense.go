@@ -3,6 +3,7 @@ package mapping
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
@@ -68,11 +69,11 @@ func (r *Rack) SensedCables() (cables []instrument.Cable) {
 	return cables
 }
 
-// sources returns what is patched into the modules that send on a jack of the
-// rig, and their names.
-func (r *Rack) sources(jack string) (from []instrument.JackRef, modules []instrument.ModuleID) {
-	for i := range r.patch.Modules {
-		m := &r.patch.Modules[i]
+// sources returns what is patched into the modules of a patch that send on a
+// jack of the rig, and their names.
+func sources(p *instrument.Patch, jack string) (from []instrument.JackRef, modules []instrument.ModuleID) {
+	for i := range p.Modules {
+		m := &p.Modules[i]
 		if m.Spec().Captures {
 			continue
 		}
@@ -85,15 +86,146 @@ func (r *Rack) sources(jack string) (from []instrument.JackRef, modules []instru
 		if m.ID.Kind() == kindAudioOut {
 			input = [...]string{"left", "right"}[min(k, 1)]
 		}
-		c := r.cable(m.ID, input)
+		c := cableIn(p, m.ID, input)
 		if c == nil && input == "right" {
-			c = r.cable(m.ID, "left")
+			c = cableIn(p, m.ID, "left")
 		}
 		if c != nil {
 			from = append(from, c.From)
 		}
 	}
 	return from, modules
+}
+
+// wants returns the cables of a patch that those of the case mean, each once, and
+// tells of those that mean none.
+func (s *sense) wants(p *instrument.Patch, fail func(SensedCable, error)) (want []sensedCable) {
+	for _, pair := range s.pairs {
+		for i := range p.Modules {
+			m := &p.Modules[i]
+			socket := m.Word("socket")
+			if !m.Spec().Captures || socket == "" || !slices.Contains(m.Jacks(), pair.Input) {
+				continue
+			}
+			to, err := instrument.ParseJackRef(socket)
+			from, senders := sources(p, pair.Output)
+			switch {
+			case err != nil:
+				fail(pair, fmt.Errorf("socket of %s: %w", m.ID, err))
+			case len(senders) == 0:
+				fail(pair, fmt.Errorf("no module of the patch sends on %s, so that nothing goes to %s", pair.Output, to))
+			case len(from) == 0:
+				fail(pair, fmt.Errorf("nothing is patched into %s, so that nothing goes to %s", senders[0], to))
+			}
+			if err != nil {
+				continue
+			}
+			for _, f := range from {
+				c := instrument.Cable{From: f, To: to}
+				if !slices.ContainsFunc(want, func(o sensedCable) bool { return o.cable == c }) {
+					want = append(want, sensedCable{pair, c})
+				}
+			}
+		}
+	}
+	return want
+}
+
+// KeepsSensed tells why a change cannot be restored (see Restore) while a cable
+// is in the case: one that has a meaning in the patch would have none any more. A
+// hand can plug and pull there and nobody else, so that undoing must not leave a
+// patch that says otherwise; a hand at a surface that does the same says it
+// itself. Another scene makes of the cables what it will, and is not asked.
+func (r *Rack) KeepsSensed(c Change, again bool) error {
+	s := &r.sense
+	if len(s.pairs) == 0 || c.Act != nil {
+		return nil
+	}
+	silent := func(SensedCable, error) {}
+	p, overruled := r.patch.Clone(), maps.Clone(s.overruled)
+	s.preview(p, overruled, c, again)
+	after := s.wants(p, silent)
+	for _, in := range s.wants(r.patch, silent) {
+		if !slices.Contains(r.patch.Cables, in.cable) || overruled[in.cable] {
+			continue
+		}
+		// It may lead from or to somewhere else: what is patched into a jack was moved.
+		if !slices.ContainsFunc(after, func(o sensedCable) bool { return o.SensedCable == in.SensedCable && s.fits(p, after, o.cable) }) {
+			return fmt.Errorf("the cable from %s to %s is in the case, and its meaning in the patch, %s, would be gone: pull it there first", in.Output, in.Input, FormatCable(in.cable))
+		}
+	}
+	return nil
+}
+
+// fits tells whether a cable that is wanted is in a patch, or can come into it.
+func (s *sense) fits(p *instrument.Patch, want []sensedCable, c instrument.Cable) bool {
+	if slices.Contains(p.Cables, c) {
+		return true
+	}
+	with := p.Clone()
+	// What the case does not want any more makes room.
+	with.Cables = slices.DeleteFunc(with.Cables, func(o instrument.Cable) bool {
+		return s.owned[o] && !slices.ContainsFunc(want, func(w sensedCable) bool { return w.cable == o })
+	})
+	if slices.ContainsFunc(with.Cables, func(o instrument.Cable) bool { return o.To == c.To }) {
+		return false
+	}
+	with.Cables = append(with.Cables, c)
+	return with.Validate() == nil
+}
+
+// preview does to a patch what restoring a change does to what is patched in it,
+// as far as cables of the case are concerned.
+func (s *sense) preview(p *instrument.Patch, overruled map[instrument.Cable]bool, c Change, again bool) {
+	for i := range c.Steps {
+		if !again {
+			i = len(c.Steps) - 1 - i
+		}
+		s.preview(p, overruled, c.Steps[i], again)
+	}
+	if c.Wiring != nil {
+		w := *c.Wiring
+		if !again {
+			w = w.Back()
+		}
+		gone := func(id instrument.ModuleID) bool {
+			return slices.ContainsFunc(w.Removed, func(m instrument.Module) bool { return m.ID == id })
+		}
+		p.Cables = slices.DeleteFunc(p.Cables, func(c instrument.Cable) bool {
+			return slices.Contains(w.Pulled, c) || slices.Contains(w.Overruled, c) || gone(c.From.Module) || gone(c.To.Module) ||
+				// Where a hand's cable is to be, one of the case would have to go.
+				s.owned[c] && slices.ContainsFunc(w.Plugged, func(o instrument.Cable) bool { return o.To == c.To })
+		})
+		p.Modules = slices.DeleteFunc(p.Modules, func(m instrument.Module) bool { return gone(m.ID) })
+		p.Modules = append(p.Modules, cloneModules(w.Added)...)
+		for _, c := range w.Plugged {
+			if cableIn(p, c.To.Module, c.To.Jack) == nil { // or else it is refused anyway
+				p.Cables = append(p.Cables, c)
+			}
+		}
+		for _, c := range w.Overruled {
+			overruled[c] = true
+		}
+		for _, c := range w.Let {
+			delete(overruled, c)
+		}
+		return
+	}
+	id, name, err := c.Address.Split()
+	if err != nil {
+		return // it is of Steps or an Act
+	}
+	to := c.From
+	if again {
+		to = c.To
+	}
+	m := p.Module(id)
+	if m == nil {
+		return
+	}
+	if k := m.Spec().Param(name); k >= 0 && m.Spec().Params[k].Text {
+		setWord(m, name, to.Word)
+	}
 }
 
 // resense brings the patch in line with the cables of the case.
@@ -111,42 +243,16 @@ func (r *Rack) resense() {
 			r.Failed(problem)
 		}
 	}
-	var want []sensedCable
+	want := s.wants(r.patch, fail)
 	wanted := map[instrument.Cable]bool{}
-	for _, p := range s.pairs {
-		for i := range r.patch.Modules {
-			m := &r.patch.Modules[i]
-			socket := m.Word("socket")
-			if !m.Spec().Captures || socket == "" || !slices.Contains(m.Jacks(), p.Input) {
-				continue
-			}
-			to, err := instrument.ParseJackRef(socket)
-			from, senders := r.sources(p.Output)
-			switch {
-			case err != nil:
-				fail(p, fmt.Errorf("socket of %s: %w", m.ID, err))
-			case len(senders) == 0:
-				fail(p, fmt.Errorf("no module of the patch sends on %s, so that nothing goes to %s", p.Output, to))
-			case len(from) == 0:
-				fail(p, fmt.Errorf("nothing is patched into %s, so that nothing goes to %s", senders[0], to))
-			}
-			if err != nil {
-				continue
-			}
-			for _, f := range from {
-				c := instrument.Cable{From: f, To: to}
-				if !wanted[c] {
-					wanted[c] = true
-					want = append(want, sensedCable{p, c})
-				}
-			}
-		}
+	for _, c := range want {
+		wanted[c.cable] = true
 	}
 	var w Wiring
 	for _, c := range sortedCables(s.owned) {
 		switch there := slices.Contains(r.patch.Cables, c); {
-		case !there && wanted[c]:
-			s.overruled[c] = true
+		case !there && wanted[c] && r.patch.Module(c.From.Module) != nil && r.patch.Module(c.To.Module) != nil:
+			s.overruled[c] = true // what went with its module comes back with it
 			delete(s.owned, c)
 		case !there:
 			delete(s.owned, c)

@@ -14,16 +14,46 @@ type Wiring struct {
 	Removed []instrument.Module // with its knobs as they stood
 	Added   []instrument.Module
 	Plugged []instrument.Cable
+	// Overruled are cables of the case (see Sensed) that a hand takes out of the
+	// patch: they stay out for as long as they are in the case. Let are those that
+	// may come in again: they do if they are in the case.
+	Overruled, Let []instrument.Cable
 }
 
 // Back returns the edit that undoes it.
 func (w Wiring) Back() Wiring {
-	return Wiring{Pulled: w.Plugged, Removed: w.Added, Added: w.Removed, Plugged: w.Pulled}
+	return Wiring{Pulled: w.Plugged, Removed: w.Added, Added: w.Removed, Plugged: w.Pulled, Overruled: w.Let, Let: w.Overruled}
 }
 
 // empty tells whether it edits nothing.
 func (w *Wiring) empty() bool {
-	return len(w.Pulled)+len(w.Removed)+len(w.Added)+len(w.Plugged) == 0
+	return len(w.Pulled)+len(w.Removed)+len(w.Added)+len(w.Plugged)+len(w.Overruled)+len(w.Let) == 0
+}
+
+// WiringBetween returns the edit that makes of what is patched in one patch what is
+// in another; the knobs of modules that both have stay as they stand.
+func WiringBetween(from, to *instrument.Patch) (w Wiring) {
+	for _, c := range from.Cables {
+		if !slices.Contains(to.Cables, c) {
+			w.Pulled = append(w.Pulled, c)
+		}
+	}
+	for _, c := range to.Cables {
+		if !slices.Contains(from.Cables, c) {
+			w.Plugged = append(w.Plugged, c)
+		}
+	}
+	for i := range from.Modules {
+		if m := from.Modules[i]; to.Module(m.ID) == nil {
+			w.Removed = append(w.Removed, m)
+		}
+	}
+	for i := range to.Modules {
+		if m := to.Modules[i]; from.Module(m.ID) == nil {
+			w.Added = append(w.Added, m)
+		}
+	}
+	return w
 }
 
 // Plug puts a cable in, of sound as of the cluster. If it means nothing, or
@@ -31,13 +61,6 @@ func (w *Wiring) empty() bool {
 // that was sensed becomes the hand's that plugs it in as well: it stays when
 // the one of the case is pulled.
 func (r *Rack) Plug(c instrument.Cable, source string) error {
-	if slices.Contains(r.patch.Cables, c) && r.sense.owned[c] {
-		delete(r.sense.owned, c)
-		if r.begin(); r.ended(nil) {
-			r.record(Input{Source: source, Wiring: &Wiring{Plugged: []instrument.Cable{c}}})
-		}
-		return nil
-	}
 	return r.Rewire(Wiring{Plugged: []instrument.Cable{c}}, source)
 }
 
@@ -84,8 +107,15 @@ func (r *Rack) Rewire(w Wiring, source string) error {
 }
 
 func (r *Rack) rewire(w Wiring, source string) (done Wiring, err error) {
-	p := r.patch.Clone()
-	done = Wiring{Pulled: slices.Clone(w.Pulled), Added: cloneModules(w.Added), Plugged: slices.Clone(w.Plugged)}
+	p, sense := r.patch.Clone(), &r.sense
+	done = Wiring{Added: cloneModules(w.Added), Plugged: slices.Clone(w.Plugged), Overruled: slices.Clone(w.Overruled), Let: slices.Clone(w.Let)}
+	for _, c := range w.Pulled {
+		if sense.owned[c] && source != SourceSense {
+			done.Overruled = append(done.Overruled, c)
+		} else {
+			done.Pulled = append(done.Pulled, c)
+		}
+	}
 	for _, m := range w.Removed {
 		was := p.Module(m.ID)
 		if was == nil {
@@ -93,7 +123,8 @@ func (r *Rack) rewire(w Wiring, source string) (done Wiring, err error) {
 		}
 		done.Removed = append(done.Removed, cloneModules([]instrument.Module{*was})...)
 		for _, c := range p.Cables {
-			if (c.From.Module == m.ID || c.To.Module == m.ID) && !slices.Contains(done.Pulled, c) {
+			// One of the case comes back by itself, if the module does.
+			if (c.From.Module == m.ID || c.To.Module == m.ID) && !sense.owned[c] && !slices.Contains(done.Pulled, c) {
 				done.Pulled = append(done.Pulled, c)
 			}
 		}
@@ -105,15 +136,30 @@ func (r *Rack) rewire(w Wiring, source string) (done Wiring, err error) {
 		}
 		p.Cables = slices.Delete(p.Cables, i, i+1)
 	}
-	for _, m := range done.Removed {
-		p.Modules = slices.DeleteFunc(p.Modules, func(o instrument.Module) bool { return o.ID == m.ID })
+	gone := func(id instrument.ModuleID) bool {
+		return slices.ContainsFunc(done.Removed, func(m instrument.Module) bool { return m.ID == id })
 	}
+	p.Cables = slices.DeleteFunc(p.Cables, func(c instrument.Cable) bool {
+		return sense.owned[c] && (slices.Contains(done.Overruled, c) || gone(c.From.Module) || gone(c.To.Module))
+	})
+	p.Modules = slices.DeleteFunc(p.Modules, func(m instrument.Module) bool { return gone(m.ID) })
 	p.Modules = append(p.Modules, cloneModules(done.Added)...)
+	var drawn []instrument.Cable // by a hand as well
 	for _, c := range done.Plugged {
-		if k := slices.IndexFunc(p.Cables, func(o instrument.Cable) bool { return o.To == c.To }); k >= 0 {
+		k := slices.IndexFunc(p.Cables, func(o instrument.Cable) bool { return o.To == c.To })
+		switch {
+		case k < 0:
+			p.Cables = append(p.Cables, c)
+		case p.Cables[k] == c && sense.owned[c]:
+			drawn = append(drawn, c)
+		case sense.owned[p.Cables[k]]:
+			return done, refuse(ErrRange, "%s holds a cable from %s, which is in the case; pull it there first", c.To, p.Cables[k].From)
+		default:
 			return done, refuse(ErrRange, "%s holds a cable from %s; pull it first", c.To, p.Cables[k].From)
 		}
-		p.Cables = append(p.Cables, c)
+		if sense.overruled[c] && !slices.Contains(done.Let, c) {
+			done.Let = append(done.Let, c)
+		}
 	}
 	if err := p.Validate(); err != nil {
 		return done, refuse(ErrRange, "%w", unplaced(err))
@@ -121,7 +167,17 @@ func (r *Rack) rewire(w Wiring, source string) (done Wiring, err error) {
 	if err := r.load(p); err != nil {
 		return done, err
 	}
-	for _, c := range slices.Concat(done.Pulled, done.Plugged) {
+	for _, c := range drawn {
+		delete(sense.owned, c)
+	}
+	for _, c := range done.Overruled {
+		delete(sense.owned, c)
+		sense.overruled[c] = true // if it is in the case at all
+	}
+	for _, c := range done.Let {
+		delete(sense.overruled, c)
+	}
+	for _, c := range slices.Concat(done.Pulled, done.Overruled, done.Plugged) {
 		a := AddressOf(c.To.Module, c.To.Jack)
 		if v, _, err := r.Value(a); err == nil {
 			r.changed(a, v, "", source)

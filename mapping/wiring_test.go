@@ -406,6 +406,273 @@ func TestSensedMore(t *testing.T) {
 	}
 }
 
+// undoing is a history of what hands did to a rig, at surfaces and in the case.
+type undoing struct {
+	*rig
+	t *testing.T
+	h History
+}
+
+func undoingRig(t *testing.T) *undoing {
+	u := &undoing{rig: wiringRig(t), t: t}
+	u.Wired = func(w Wiring, source string) {
+		if source != SourceSense {
+			u.h.RecordWiring(w, source, time.Unix(0, 0))
+		}
+	}
+	return u
+}
+
+// in tells the rig what is in the case.
+func (u *undoing) in(pairs ...SensedCable) {
+	wired := u.Wired
+	u.Wired = func(w Wiring, source string) {
+		if source == SourceSense {
+			u.h.RecordSensed(w)
+		} else {
+			wired(w, source)
+		}
+	}
+	u.Sensed(pairs, u.frame)
+	u.Wired = wired
+}
+
+// set writes a word, or turns a knob, as a hand does.
+func (u *undoing) set(a Address, value float64, word string) {
+	u.t.Helper()
+	v, w, err := u.Value(a)
+	if err == nil {
+		err = u.Set(a, value, word, "hand", 0)
+	}
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.h.Record(a, Setpoint{v, w}, Setpoint{value, word}, "hand", time.Unix(0, 0))
+}
+
+// back undoes, or does again, and returns why not. What waits for a hand stays.
+func (u *undoing) back(again bool) error {
+	u.t.Helper()
+	step, other := u.h.Undo, u.h.Redo
+	if again {
+		step, other = other, step
+	}
+	c, ok := step()
+	if !ok {
+		return errors.New("nothing")
+	}
+	if err := u.KeepsSensed(c, again); err != nil {
+		other()
+		return err
+	}
+	err := u.Restore(c, again, 0)
+	if err != nil {
+		u.h.Failed(c, again)
+	}
+	return err
+}
+
+// wants checks cables of the patch, and which of them are the case's.
+func (u *undoing) wants(step string, there, owned bool, c instrument.Cable) {
+	u.t.Helper()
+	if got := slices.Contains(u.patch.Cables, c); got != there {
+		u.t.Errorf("%s: %s is in the patch: %t, want %t", step, FormatCable(c), got, there)
+	}
+	if got := slices.Contains(u.SensedCables(), c); got != owned {
+		u.t.Errorf("%s: %s is the case's: %t, want %t", step, FormatCable(c), got, owned)
+	}
+}
+
+// TestUndoAndTheCase: undo steps over what a hand did in the case, and never
+// leaves a patch that says otherwise than the case; what it cannot undo for that
+// waits, however often it is asked, until the hand has pulled its cable.
+func TestUndoAndTheCase(t *testing.T) {
+	pair := SensedCable{"a", "x", 1}
+	c := cable("deployment/web/pods", "service/web/selector")
+	level := Address("/vca/v/gain")
+	do := func(u *undoing, step string, err error) {
+		u.t.Helper()
+		if err != nil {
+			u.t.Fatalf("%s: %v", step, err)
+		}
+	}
+	waits := func(u *undoing, step string, again bool) {
+		u.t.Helper()
+		patch := u.patch
+		for range 4 { // what fails twice is left behind otherwise
+			if err := u.back(again); err == nil || !strings.Contains(err.Error(), "the cable from a to x is in the case") {
+				u.t.Fatalf("%s: %v", step, err)
+			}
+		}
+		if u.patch != patch {
+			u.t.Errorf("%s: the patch is another", step)
+		}
+	}
+	t.Run("steps over", func(t *testing.T) {
+		u := undoingRig(t)
+		was, _, _ := u.Value(level)
+		u.set(level, 0.25, "")
+		u.set("/lfo/slow/rate", 2, "")
+		do(u, "undo", u.back(false))
+		u.in(pair)
+		if w := u.h.Since(); !slices.Equal(w.Plugged, []instrument.Cable{c}) || len(w.Pulled) > 0 {
+			t.Errorf("since then: %s", w.String())
+		}
+		u.in()
+		u.in(pair)
+		u.in()
+		if w := u.h.Since(); !w.empty() {
+			t.Errorf("plugged and pulled it is %s", w.String())
+		}
+		u.in(pair)
+		// What was undone before can be done again.
+		do(u, "redo", u.back(true))
+		do(u, "undo", u.back(false))
+		do(u, "undo", u.back(false))
+		u.wants("all undone", true, true, c)
+		if v, _, _ := u.Value(level); v != was {
+			t.Errorf("the knob is at %g, was at %g", v, was)
+		}
+		if w, ok := u.h.Previous(); !ok || !slices.Equal(w.Since.Plugged, []instrument.Cable{c}) {
+			t.Errorf("what was stepped over is %+v", w.Since)
+		}
+		if err := u.back(false); err == nil {
+			t.Error("there was more to undo")
+		}
+		u.wants("nothing more", true, true, c)
+	})
+	t.Run("its module", func(t *testing.T) {
+		u := undoingRig(t)
+		do(u, "remove", u.Remove("cv_in/service", "hand"))
+		do(u, "add", u.Add(instrument.Module{ID: "cv_in/mine", Text: map[string]string{"jack": "x", "socket": "service/web/selector"}}, "hand"))
+		u.in(pair)
+		waits(u, "the module", false)
+		u.in()
+		do(u, "with the cable pulled", u.back(false))
+		u.wants("undone", false, false, c)
+		do(u, "and the one before", u.back(false))
+		u.in(pair)
+		u.wants("with the first module", true, true, c)
+		waits(u, "its removal again", true)
+	})
+	t.Run("its words", func(t *testing.T) {
+		u := undoingRig(t)
+		u.set("/cv_in/service/socket", 0, "")
+		u.set(level, 0.25, "")
+		u.set("/cv_in/service/socket", 0, "service/web/selector")
+		u.in(pair)
+		u.wants("plugged", true, true, c)
+		waits(u, "no socket", false)
+	})
+	t.Run("its source", func(t *testing.T) {
+		u := undoingRig(t)
+		from := cable("deployment/web/pods", "cv_out/pods/in")
+		do(u, "pull", u.Pull(from.To, "hand"))
+		do(u, "plug", u.Plug(from, "hand"))
+		u.in(pair)
+		waits(u, "what is patched into its jack", false)
+		// Moved, it follows; that leaves none without a meaning.
+		other := cable("deployment/sel/pods", "cv_out/pods/in")
+		do(u, "move", u.Rewire(Wiring{Pulled: []instrument.Cable{from}, Plugged: []instrument.Cable{other}}, "hand"))
+		u.wants("moved", true, true, cable("deployment/sel/pods", "service/web/selector"))
+		do(u, "undo of a move", u.back(false))
+		u.wants("moved back", true, true, c)
+	})
+	t.Run("its input", func(t *testing.T) {
+		u := undoingRig(t)
+		hands := cable("deployment/sel/pods", "service/web/selector")
+		do(u, "plug", u.Plug(hands, "hand"))
+		do(u, "pull", u.Pull(hands.To, "hand"))
+		u.in(pair)
+		waits(u, "another cable in its input", false)
+		u.in()
+		do(u, "with the cable pulled", u.back(false))
+		u.wants("undone", true, false, hands)
+		do(u, "redo", u.back(true))
+		u.in(pair)
+		u.wants("plugged", true, true, c)
+	})
+	t.Run("overruled", func(t *testing.T) {
+		u := undoingRig(t)
+		u.in(pair)
+		do(u, "pull", u.Pull(c.To, "hand"))
+		u.wants("overruled", false, false, c)
+		do(u, "undo", u.back(false))
+		u.wants("let in", true, true, c)
+		do(u, "redo", u.back(true))
+		u.wants("overruled again", false, false, c)
+		u.in(pair)
+		u.wants("still", false, false, c)
+		do(u, "undo", u.back(false))
+		u.in()
+		u.wants("pulled in the case", false, false, c)
+		// What is not in the case any more does not come back as a hand's.
+		u.in(pair)
+		do(u, "redo", u.back(true))
+		u.in()
+		do(u, "undo", u.back(false))
+		u.wants("undone without it", false, false, c)
+		do(u, "redo", u.back(true))
+		u.in(pair)
+		u.wants("plugged anew", true, true, c)
+	})
+	t.Run("drawn as well", func(t *testing.T) {
+		u := undoingRig(t)
+		u.in(pair)
+		do(u, "plug", u.Plug(c, "hand"))
+		u.wants("drawn", true, false, c)
+		do(u, "undo", u.back(false))
+		u.wants("undone", true, true, c)
+		do(u, "redo", u.back(true))
+		u.in()
+		u.wants("the hand's", true, false, c)
+		do(u, "undo", u.back(false))
+		u.wants("neither's", false, false, c)
+		// Over one that was overruled: undone, it is out as before.
+		u.in(pair)
+		do(u, "pull", u.Pull(c.To, "hand"))
+		do(u, "plug", u.Plug(c, "hand"))
+		do(u, "undo", u.back(false))
+		u.wants("overruled still", false, false, c)
+		u.in(pair)
+		u.wants("overruled still", false, false, c)
+	})
+	t.Run("with its ends", func(t *testing.T) {
+		u := undoingRig(t)
+		u.in(pair)
+		for _, id := range []instrument.ModuleID{"service/web", "deployment/web", "cv_in/service", "cv_out/pods"} {
+			do(u, "remove", u.Remove(id, "hand"))
+			u.wants("removed", false, false, c)
+			do(u, "undo", u.back(false))
+			u.wants(string(id)+" undone", true, true, c)
+			do(u, "remove", u.Remove(id, "hand"))
+			u.in()
+			do(u, "undo", u.back(false))
+			u.wants(string(id)+" undone when it was pulled", false, false, c)
+			u.in(pair)
+			u.wants("plugged", true, true, c)
+		}
+	})
+}
+
+// meant returns the pairs of the case that mean a cable of the patch, but those
+// that a change is to overrule.
+func (r *rig) meant(c Change, again bool) map[SensedCable]bool {
+	var out []instrument.Cable
+	if c.Wiring != nil {
+		if out = c.Wiring.Let; again {
+			out = c.Wiring.Overruled
+		}
+	}
+	all := map[SensedCable]bool{}
+	for _, w := range r.sense.wants(r.patch, func(SensedCable, error) {}) {
+		if slices.Contains(r.patch.Cables, w.cable) && !slices.Contains(out, w.cable) {
+			all[w.SensedCable] = true
+		}
+	}
+	return all
+}
+
 // TestWiringAtRandom plugs, pulls, adds, removes, senses and undoes at random.
 // The patch is valid all the time, all can be undone, and what is heard is
 // finite.
@@ -419,6 +686,10 @@ func TestWiringAtRandom(t *testing.T) {
 				h.RecordWiring(w, source, time.Unix(0, 0))
 			}
 		}
+		drawn := map[instrument.Cable]bool{}
+		for _, c := range r.patch.Cables {
+			drawn[c] = true
+		}
 		kinds := []string{"vca", "mixer", "lfo", "service", "cv_in", "cv_out", "deployment"}
 		for k := range 300 {
 			p := r.patch
@@ -428,7 +699,10 @@ func TestWiringAtRandom(t *testing.T) {
 			case 0, 1, 2, 3:
 				if len(from.Spec().Outputs) > 0 && len(to.Spec().Inputs) > 0 {
 					o, in := from.Spec().Outputs[rnd.IntN(len(from.Spec().Outputs))], to.Spec().Inputs[rnd.IntN(len(to.Spec().Inputs))]
-					err = r.Plug(instrument.Cable{From: instrument.JackRef{Module: from.ID, Jack: o.Name}, To: instrument.JackRef{Module: to.ID, Jack: in.Name}}, "hand")
+					c := instrument.Cable{From: instrument.JackRef{Module: from.ID, Jack: o.Name}, To: instrument.JackRef{Module: to.ID, Jack: in.Name}}
+					if err = r.Plug(c, "hand"); err == nil {
+						drawn[c] = true
+					}
 				}
 			case 4:
 				if len(p.Cables) > 0 {
@@ -463,8 +737,19 @@ func TestWiringAtRandom(t *testing.T) {
 					step = h.Redo
 				}
 				if c, ok := step(); ok {
-					// What was sensed meanwhile may be in its place.
-					err = r.Restore(c, again, 0)
+					if err = r.KeepsSensed(c, again); err != nil {
+						break
+					}
+					were := r.meant(c, again)
+					// What was drawn meanwhile may be in its place.
+					if err = r.Restore(c, again, 0); err != nil {
+						break
+					}
+					for pair := range were {
+						if !r.meant(Change{}, false)[pair] {
+							t.Fatalf("seed %d, step %d: %v is in the case, and its meaning went with %+v", seed, k, pair, c)
+						}
+					}
 				}
 			}
 			_ = err
@@ -481,6 +766,11 @@ func TestWiringAtRandom(t *testing.T) {
 		r.Sensed(nil, r.frame)
 		if left := r.SensedCables(); len(left) > 0 || len(r.sense.overruled) > 0 {
 			t.Errorf("seed %d: %v, %v are left", seed, left, r.sense.overruled)
+		}
+		for _, c := range r.patch.Cables {
+			if !drawn[c] {
+				t.Errorf("seed %d: nothing is in the case, and %s is left that no hand has drawn", seed, FormatCable(c))
+			}
 		}
 		r.run(0.1)
 	}

@@ -212,6 +212,9 @@ type (
 		Added   []wireModule `json:"added,omitempty"`
 		Plugged []string     `json:"plugged,omitempty"`
 	}
+		// Of the case: see mapping.Wiring.
+		Overruled []string `json:"overruled,omitempty"`
+		Let       []string `json:"let,omitempty"`
 	wireModule struct {
 		ID     instrument.ModuleID `json:"id"`
 		Params map[string]float64  `json:"params,omitempty"`
@@ -450,7 +453,8 @@ func (l *TakeLine) wire() *wireLine {
 	case in.Transport != nil:
 		w.Transport = (*wireTransport)(in.Transport)
 	case in.Wiring != nil:
-		w.Wiring = &wireWiring{wireCables(in.Wiring.Pulled), wireModules(in.Wiring.Removed), wireModules(in.Wiring.Added), wireCables(in.Wiring.Plugged)}
+		w.Wiring = &wireWiring{wireCables(in.Wiring.Pulled), wireModules(in.Wiring.Removed), wireModules(in.Wiring.Added), wireCables(in.Wiring.Plugged),
+			wireCables(in.Wiring.Overruled), wireCables(in.Wiring.Let)}
 	case in.Sensed != nil:
 		all := make([]wireSensed, 0, len(*in.Sensed))
 		for _, c := range *in.Sensed {
@@ -519,11 +523,13 @@ func (w *wireLine) line() (l TakeLine, err error) {
 		in.Transport = (*mapping.TransportInput)(w.Transport)
 	case w.Wiring != nil:
 		in.Wiring = &mapping.Wiring{Removed: modulesOf(w.Wiring.Removed), Added: modulesOf(w.Wiring.Added)}
-		if in.Wiring.Pulled, err = cablesOf(w.Wiring.Pulled); err != nil {
-			return l, err
-		}
-		if in.Wiring.Plugged, err = cablesOf(w.Wiring.Plugged); err != nil {
-			return l, err
+		for _, c := range []struct {
+			to   *[]instrument.Cable
+			from []string
+		}{{&in.Wiring.Pulled, w.Wiring.Pulled}, {&in.Wiring.Plugged, w.Wiring.Plugged}, {&in.Wiring.Overruled, w.Wiring.Overruled}, {&in.Wiring.Let, w.Wiring.Let}} {
+			if *c.to, err = cablesOf(c.from); err != nil {
+				return l, err
+			}
 		}
 	case w.Sensed != nil:
 		all := []mapping.SensedCable{}

@@ -41,7 +41,7 @@ func allOfATake(t testing.TB) (TakeHead, []TakeLine) {
 		{Input: mapping.Input{MIDI: &mapping.MIDIInput{Port: "keys", Message: midi.RealTime(midi.Clock)}}},
 		{Input: mapping.Input{Port: &mapping.PortInput{Name: "keys", Came: true}}},
 		{Input: mapping.Input{Transport: &mapping.TransportInput{Port: "keys", Runs: true}}},
-		{Input: mapping.Input{Wiring: &mapping.Wiring{Plugged: []instrument.Cable{cable}, Added: []instrument.Module{module}}}},
+		{Input: mapping.Input{Wiring: &mapping.Wiring{Plugged: []instrument.Cable{cable}, Added: []instrument.Module{module}, Overruled: []instrument.Cable{cable}, Let: []instrument.Cable{cable}}}},
 		{Input: mapping.Input{Edit: &mapping.Edit{By: "kubectl-edit", Topology: topology, Base: topology}}},
 		{Input: mapping.Input{Sensed: &[]mapping.SensedCable{{Output: "a", Input: "b", Polarity: -1}}}},
 		{Input: mapping.Input{Sensed: &[]mapping.SensedCable{}}},
