@@ -52,7 +52,10 @@
 // Whatever happens to the renderer, the device thread knows what was heard last. It holds that for a
 // quarter of a second; when nothing comes even then, gates fall and control voltages slew to 0 V in 50 ms,
 // and they come back in a fade. Close, a panic of the renderer and Emergency have the Converter land in
-// 50 ms; when it, or the render goroutine, is what failed, the device thread lands by itself.
+// 50 ms; when it, or the render goroutine, is what failed, the device thread lands by itself. Before a
+// device is closed, whatever for, its thread brings all outputs to 0 V: from where they rest, or from what
+// is played by a device that is given up for its capture alone. What no program survives (a fault in C,
+// SIGKILL, the machine's end) leaves the outputs to the server or the driver.
 //
 // The music does not stop with the device. When callbacks cease for half a second the device is
 // lost; the null device takes over from the moment the sound ended, so that clocks, sequences and a
