@@ -63,13 +63,13 @@ func (p *player) openWeb(dir string) error {
 			return slices.ContainsFunc(p.o.network.prefixes, func(n netip.Prefix) bool { return n.Contains(a) })
 		}}
 	if reachable(c.Addr) {
-		v := vouchHere(c.Addr)
-		cert, err := webCertificate(dir, v, time.Now(), p.log)
+		addr := c.Addr
+		k, err := keepCertificate(dir, func() vouched { return vouchHere(addr) }, p.log)
 		if err != nil {
 			return fmt.Errorf("web: %w", err)
 		}
-		c.TLS, c.Names = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, v.names
-		p.log.Info("web: the browser will ask about this certificate", "sha256", fingerprint(cert))
+		c.TLS, c.Names = &tls.Config{GetCertificate: k.get, MinVersion: tls.VersionTLS12}, k.here().names
+		p.log.Info("web: the browser will ask about this certificate", "sha256", fingerprint(k.cert))
 	}
 	s, err := web.Listen(c)
 	if errors.Is(err, syscall.EADDRINUSE) && !slices.Contains(p.o.changed, "web") {
@@ -361,10 +361,10 @@ func (p *player) relist() {
 	if p.web == nil {
 		return
 	}
-	go func() {
+	go landed(func() {
 		list, lists := listScenes(p.log), listSetLists(p.log)
 		p.call(func() { p.web.scenes, p.web.lists, p.web.dirty = list, lists, true })
-	}()
+	})
 }
 
 // soundTap passes on what the first two outputs play, while somebody listens.

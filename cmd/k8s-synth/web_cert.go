@@ -20,6 +20,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/k8s-synth/k8s-synth/mapping/web"
@@ -32,6 +33,8 @@ const (
 	// certRenew is how long before its end there is a new one, so that none ends
 	// on stage.
 	certRenew = 30 * 24 * time.Hour
+	// certRetry is how long after a failure no other certificate is tried to be made.
+	certRetry = 10 * time.Second
 	// mostVouched bounds the addresses and names of a certificate: those that the
 	// machine had in other networks stay, so that it need not be asked for anew
 	// each time that the machine comes back.
@@ -178,6 +181,77 @@ func webCertificate(dir string, v vouched, now time.Time, log *slog.Logger) (tls
 	}
 	log.Info("web: a new certificate; browsers that knew the one before ask again", "why", why, "file", certPath)
 	return tls.X509KeyPair(certText, keyText)
+}
+
+// certKeeper is the certificate of a page while it is served. An address that the
+// machine has only later, because its network comes up after the instrument, is
+// added when the first browser comes by it.
+type certKeeper struct {
+	dir  string
+	here func() vouched // what the certificate must be for by now
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	cert   tls.Certificate
+	leaf   *x509.Certificate
+	failed time.Time // when no new one could be made
+}
+
+// keepCertificate reads or makes the certificate of a page, and keeps it true.
+func keepCertificate(dir string, here func() vouched, log *slog.Logger) (*certKeeper, error) {
+	k := &certKeeper{dir: dir, here: here, log: log}
+	return k, k.renew(here())
+}
+
+// renew has a certificate for v. With k.mu held, or before anybody else has k.
+func (k *certKeeper) renew(v vouched) error {
+	cert, err := webCertificate(k.dir, v, time.Now(), k.log)
+	if err != nil {
+		return err
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		return err
+	}
+	k.cert, k.leaf = cert, leaf
+	return nil
+}
+
+// get is the certificate for a handshake (tls.Config.GetCertificate). Who opens a
+// name gets the one there is, which is for all names of the machine. Who opens an
+// address names none: then it must be for the address at which the connection came
+// in, which is one of the machine's and nothing that a stranger can choose. Where
+// no new one can be written the one before serves on: the browser asks.
+func (k *certKeeper) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	at, ok := localAddr(hello.Conn)
+	if ok && hello.ServerName == "" && k.leaf.VerifyHostname(at.String()) != nil && time.Since(k.failed) > certRetry {
+		v := k.here()
+		if !slices.Contains(v.addrs, at) {
+			v.addrs = append(v.addrs, at)
+		}
+		if err := k.renew(v); err != nil {
+			k.failed = time.Now()
+			k.log.Warn("web: no certificate for an address that this machine has now", "address", at, "err", err)
+		} else {
+			k.log.Info("web: the browser will ask about this certificate", "sha256", fingerprint(k.cert))
+		}
+	}
+	cert := k.cert
+	return &cert, nil
+}
+
+// localAddr is the address of this machine at which a connection came in.
+func localAddr(c net.Conn) (netip.Addr, bool) {
+	if c == nil {
+		return netip.Addr{}, false
+	}
+	at, err := netip.ParseAddrPort(c.LocalAddr().String())
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	return at.Addr().Unmap().WithZone(""), true
 }
 
 // fingerprint is a certificate's, as browsers show it.

@@ -5,7 +5,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -152,5 +154,75 @@ func TestWebCertificate(t *testing.T) {
 	}
 	if f := fingerprint(broken); len(f) != 32*3-1 || strings.Count(f, ":") != 31 {
 		t.Errorf("the fingerprint is %s", f)
+	}
+}
+
+// An address that the machine gets while the page is served is in the certificate
+// as soon as a browser comes by it, and nobody who comes otherwise is asked anew.
+func TestCertificateOfALaterAddress(t *testing.T) {
+	dir := t.TempDir()
+	var said bytes.Buffer
+	have := netAddrs("192.168.1.5")
+	k, err := keepCertificate(dir, func() vouched { return vouchFor("0.0.0.0:9080", have, "box") }, slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(host, name string) *x509.Certificate {
+		t.Helper()
+		said.Reset()
+		// Each address of the machine has a listener: all of them are not for a test.
+		l, err := tls.Listen("tcp", net.JoinHostPort(host, "0"), &tls.Config{GetCertificate: k.get, MinVersion: tls.VersionTLS12})
+		if err != nil {
+			t.Skip(err) // on Linux all of 127.0.0.0/8 are this machine
+		}
+		defer l.Close()
+		done := make(chan error, 1)
+		go func() {
+			c, err := l.Accept()
+			if err == nil {
+				err = errors.Join(c.(*tls.Conn).Handshake(), c.Close())
+			}
+			done <- err
+		}()
+		c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{ServerName: name, InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err, <-done)
+		}
+		defer c.Close()
+		<-done
+		return c.ConnectionState().PeerCertificates[0]
+	}
+	first := open("127.0.0.1", "127.0.0.1")
+	// The network of the stage comes up.
+	if again := open("127.0.0.2", "box.local"); !again.Equal(first) {
+		t.Error("who opens a name gets another certificate")
+	}
+	later := open("127.0.0.2", "127.0.0.2")
+	if err := later.VerifyHostname("127.0.0.2"); err != nil {
+		t.Error(err)
+	}
+	if err := later.VerifyHostname("192.168.1.5"); err != nil {
+		t.Error(err)
+	}
+	if text := said.String(); !strings.Contains(text, "127.0.0.2") || !strings.Contains(text, fingerprint(tls.Certificate{Certificate: [][]byte{later.Raw}})) {
+		t.Errorf("the log says %q", text)
+	}
+	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
+		if c := open(host, host); !c.Equal(later) {
+			t.Errorf("%s: there is another one again", host)
+		}
+	}
+	// It is kept, for the next start.
+	file, err := tls.LoadX509KeyPair(filepath.Join(dir, "web-cert.pem"), filepath.Join(dir, "web-key.pem"))
+	if err != nil || !bytes.Equal(file.Certificate[0], later.Raw) {
+		t.Errorf("the file is another: %v", err)
+	}
+	// Where none can be written the one before serves on.
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Rename(dir+".away", dir)
+	if c := open("127.0.0.3", "127.0.0.3"); !c.Equal(later) || !strings.Contains(said.String(), "no certificate for an address") {
+		t.Errorf("without a disk: %q", said.String())
 	}
 }
