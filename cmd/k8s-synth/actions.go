@@ -206,31 +206,13 @@ func (p *player) mayRestore(c mapping.Change, again bool, t turn) error {
 	return p.allowed(t)
 }
 
-// describeWiring says in one line what an edit of the patch does.
-func describeWiring(w mapping.Wiring) string {
-	var all []string
-	for _, c := range w.Pulled {
-		all = append(all, "pull "+mapping.FormatCable(c))
-	}
-	for _, m := range w.Removed {
-		all = append(all, "remove "+string(m.ID))
-	}
-	for _, m := range w.Added {
-		all = append(all, "add "+string(m.ID))
-	}
-	for _, c := range w.Plugged {
-		all = append(all, "plug "+mapping.FormatCable(c))
-	}
-	return strings.Join(all, ", ")
-}
-
 // describeChange says in one line what a hand did.
 func describeChange(c mapping.Change) string {
 	if c.Text != "" {
 		return c.Text
 	}
 	if c.Wiring != nil {
-		return describeWiring(*c.Wiring)
+		return c.Wiring.String()
 	}
 	if c.To.Word != "" || c.From.Word != "" {
 		return fmt.Sprintf("%s %q", c.Address, c.To.Word)
@@ -240,12 +222,15 @@ func describeChange(c mapping.Change) string {
 
 // wired remembers an edit of the patch, and says what it was.
 func (p *player) wired(w mapping.Wiring, source string) {
-	if source != mapping.SourceSense {
+	switch {
+	case source != mapping.SourceSense:
 		p.history.RecordWiring(p.patchedInMorph(w, source), source, time.Now())
+	case p.plugging: // and not what an edit made of the cables that are in the case
+		p.history.RecordSensed(w)
 	}
 	p.web.look()
-	p.web.says("hand", source, describeWiring(w))
-	p.log.Info("patched", "wiring", describeWiring(w), "by", source)
+	p.web.says("hand", source, w.String())
+	p.log.Info("patched", "wiring", w.String(), "by", source)
 }
 
 // playScene makes a scene that was opened the one that plays, at once. If its

@@ -91,7 +91,7 @@ func (p *player) openBindings() error {
 	b.playTheirs(p.scene.Bindings)
 	b.scene(p.scene.Name, sceneNames())
 	p.binds = b
-	go b.keeps()
+	go landed(b.keeps)
 	return nil
 }
 

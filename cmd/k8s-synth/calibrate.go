@@ -30,7 +30,7 @@ func calibrateCommand() *cobra.Command {
 		Long: `Measures what a jack of a rig is off by and keeps it on this machine, beside the
 rigs, where "play" finds it: by ear with your own oscillator, by a cable from an
 output to an input, or by a voltmeter. Nothing is kept before a measurement has
-come to its end.`,
+come to its end. An instrument that plays takes over what is kept, without a step.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(calibrateEarCommand(), calibrateLoopCommand(), calibrateMeterCommand(), calibrateShowCommand(), calibrateDriftCommand(),
@@ -187,7 +187,8 @@ func (r *calibrateRun) measure(ctx context.Context, work func(b calibration.Benc
 		return err
 	}
 	show := &progressLine{w: r.say, live: isTerminal(r.say), begun: time.Now()}
-	d, err := work(b, show.tell)
+	var d *calibration.Document
+	landed(func() { d, err = work(b, show.tell) })
 	show.clear()
 	if e := b.Close(); err == nil {
 		err = e
@@ -221,10 +222,13 @@ func (r *calibrateRun) keep(d *calibration.Document) error {
 	}
 	out := r.cmd.OutOrStdout()
 	if r.json {
-		return printJSON(out, map[string]any{"calibration": d, "drift": driftJSON(report), "path": path})
+		return errors.Join(printJSON(out, map[string]any{"calibration": d, "drift": driftJSON(report), "path": path}), r.takenOver(path))
 	}
 	printCalibration(out, d, report)
 	fmt.Fprintf(out, "kept in %s\n", path)
+	if err := r.takenOver(path); err != nil {
+		return err
+	}
 	if j := r.target; d.Method == calibration.MethodMeter && j.Sure == rig.Unknown {
 		full := j.FullScale / d.Gain
 		if d.Direction == calibration.Input {
@@ -973,6 +977,7 @@ func calibrateImportCommand() *cobra.Command {
 	f.StringVarP(&o.svg, "output", "o", "", "SVG file for the plot")
 	f.BoolVar(&o.json, "json", false, "print the calibration as JSON")
 	f.BoolVar(&o.dry, "dry-run", false, "show it and keep nothing")
+	f.StringVar(&o.stateDir, "state-dir", "", "state directory of an instrument that may be running, which takes it over")
 	f.Float64Var(&fullScale, "full-scale", 0, "volts at a CV of 1, where the file was made (default: the jack's)")
 	f.IntVar(&transpose, "transpose", 0, "semitones that the oscillator sounds above the notes it is played")
 	return c

@@ -218,20 +218,24 @@ func openBench(ctx context.Context, r *rig.Rig, output, input *rig.Jack, o bench
 	if b.device, err = hardware.Open(ctx, s, b); err != nil {
 		return nil, err
 	}
+	playing.Store(b.device)
 	if err := b.device.Start(); err != nil {
-		return nil, errors.Join(err, b.device.Close())
+		return nil, errors.Join(err, b.Close())
 	}
 	// What was plugged in sees the safe voltage first, and a server needs a moment.
 	if err := b.wait(ctx, benchOpens, func() bool {
 		return b.frames.Load() > int64(b.rate/5) && (b.in < 0 || b.heard.Load() > int64(b.rate/20))
 	}); err != nil {
-		return nil, errors.Join(err, b.device.Close())
+		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
 }
 
 // Close lands the voltages at their rest and lets go of the device.
-func (b *deviceBench) Close() error { return b.device.Close() }
+func (b *deviceBench) Close() error {
+	defer playing.Store(nil) // who ends the process meanwhile waits for the landing
+	return b.device.Close()
+}
 
 // SampleRate is the device's.
 func (b *deviceBench) SampleRate() float64 { return b.rate }

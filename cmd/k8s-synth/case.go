@@ -54,36 +54,6 @@ func openRig(name string) (*rig.Rig, error) {
 	return rigLibrary().Open(name)
 }
 
-// calibrate gives the jacks of a case their calibrations. One that cannot be
-// used is told, and its jack plays uncorrected.
-func calibrate(c *rig.Case, store calibration.Store) (done []string, wrong []error) {
-	r := c.Rig()
-	for _, d := range []struct {
-		direction calibration.Direction
-		jacks     []rig.Jack
-	}{{calibration.Output, c.OutputJacks()}, {calibration.Input, c.InputJacks()}} {
-		for _, j := range d.jacks {
-			if j.Role.Switches() || j.Expander >= 0 {
-				continue
-			}
-			doc, err := store.Open(r.CalibrationName(), j.Name, d.direction, j.Channel+1)
-			if err == nil && doc != nil {
-				var curve *calibration.Curve
-				if curve, err = doc.CurveFor(j.FullScale); err == nil {
-					err = c.Calibrate(j.Name, curve)
-				}
-			}
-			switch {
-			case err != nil:
-				wrong = append(wrong, fmt.Errorf("calibration of %s: %w; it plays uncorrected", j.Name, err))
-			case doc != nil:
-				done = append(done, j.Name)
-			}
-		}
-	}
-	return done, wrong
-}
-
 // openCase makes the device one of the rig that was named. It is called
 // before the rack and the device are made. Changed tells whether a flag was
 // given; what was given comes before what the rig says.
@@ -121,11 +91,13 @@ func (p *player) openCase() error {
 	if p.o.device, err = d.ApplyDefaults(); err != nil {
 		return fmt.Errorf("rig %s: %w", r.Name, err)
 	}
-	done, wrong := calibrate(p.box, calibrationStore())
-	for _, err := range wrong {
-		p.log.Warn("rig", "err", err)
+	p.corrected = newCalibrations(p.box, calibrationStore())
+	for _, n := range p.corrected.look(true) {
+		if n.err != nil {
+			p.log.Warn("rig", "err", n.err)
+		}
 	}
-	p.log.Info("rig", "name", r.Name, "interface", r.Interface.Title, "outputs", len(r.Outputs), "inputs", len(r.Inputs), "speakers", len(r.Speakers), "calibrated", strings.Join(done, " "))
+	p.log.Info("rig", "name", r.Name, "interface", r.Interface.Title, "outputs", len(r.Outputs), "inputs", len(r.Inputs), "speakers", len(r.Speakers), "calibrated", strings.Join(p.corrected.done(), " "))
 	return nil
 }
 
@@ -258,7 +230,15 @@ func (p *player) cableSensed(e sense.Event) {
 	for _, c := range p.sensor.Cables() {
 		pairs = append(pairs, mapping.SensedCable{Output: c.Output, Input: c.Input, Polarity: c.Polarity})
 	}
+	p.inCase(pairs)
+}
+
+// inCase takes over which cables there are in the case, where a hand has just
+// plugged or pulled one.
+func (p *player) inCase(pairs []mapping.SensedCable) {
+	p.plugging = true
 	p.rack.Sensed(pairs, p.present(time.Now()))
+	p.plugging = false
 }
 
 // reopened takes over that the device was opened anew: the round trip may be
@@ -341,6 +321,8 @@ type jackStatus struct {
 	Volts   float64 `json:"volts"`
 	Limited uint64  `json:"limitedSamples,omitempty"`
 	Invalid uint64  `json:"invalidSamples,omitempty"`
+
+	Calibration *calibrationStatus `json:"calibration,omitempty"`
 }
 
 func (p *player) caseStatus() *caseStatus {
@@ -350,11 +332,11 @@ func (p *player) caseStatus() *caseStatus {
 	s := &caseStatus{Rig: p.box.Rig().Name}
 	for _, j := range p.box.OutputJacks() {
 		limited, invalid := p.box.Counters(j.Name)
-		s.Jack = append(s.Jack, jackStatus{Name: j.Name, Role: j.Role.String(), Volts: float64(p.box.Sent(j.Name)), Limited: limited, Invalid: invalid})
+		s.Jack = append(s.Jack, jackStatus{Name: j.Name, Role: j.Role.String(), Volts: float64(p.box.Sent(j.Name)), Limited: limited, Invalid: invalid, Calibration: p.corrected.status(j.Name)})
 	}
 	for _, j := range p.box.InputJacks() {
 		_, invalid := p.box.Counters(j.Name)
-		s.Jack = append(s.Jack, jackStatus{Name: j.Name, Input: true, Role: j.Role.String(), Volts: float64(p.box.Received(j.Name)), Invalid: invalid})
+		s.Jack = append(s.Jack, jackStatus{Name: j.Name, Input: true, Role: j.Role.String(), Volts: float64(p.box.Received(j.Name)), Invalid: invalid, Calibration: p.corrected.status(j.Name)})
 	}
 	return s
 }

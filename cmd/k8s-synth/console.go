@@ -37,7 +37,7 @@ type console struct {
 func newConsole(f *os.File) *console {
 	c := &console{f: f, live: term.IsTerminal(int(f.Fd())), lines: make(chan []byte, consoleLines),
 		redraw: make(chan struct{}, 1), ending: make(chan struct{}), ended: make(chan struct{})}
-	go c.run()
+	go landed(c.run)
 	return c
 }
 

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -222,4 +223,49 @@ func cmpErr(err error) error {
 		return errors.New("not yet")
 	}
 	return err
+}
+
+// A calibration that comes while the whole instrument plays is taken over, from
+// the command as from a file, and a broken one is refused.
+func TestEndToEndCalibrated(t *testing.T) {
+	needE2E(t)
+	calibrating(t, calibrationRig)
+	rigFile, err := filepath.Abs(filepath.Join("testdata", "case-rig.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startPlay(t, []string{"XDG_CONFIG_HOME=" + os.Getenv("XDG_CONFIG_HOME")}, "--ephemeral", "--scene", "case", "--rig", rigFile, "--backend", "null",
+		"--web", "off", "--metrics", "off", "--midi", "off", "--oscquery", "off", "--osc-tcp", "off")
+	of := func(jack string) (c calibrationStatus) {
+		for _, j := range s.last().Case.Jack {
+			if j.Name == jack && j.Calibration != nil {
+				c = *j.Calibration
+			}
+		}
+		return c
+	}
+	mark := s.mark()
+	path := offBy(t, "pitch-1", 3, 0.01, nil)
+	took := s.since(mark, 10*time.Second, `calibration jack=pitch-1 now="corrected as calibrated by meter`)
+	file := filepath.Join(t.TempDir(), "siwa.txt")
+	if _, _, err := calibrateWith(t.Context(), "", "export", "pitch-1", "-o", file); err != nil {
+		t.Fatal(err)
+	}
+	mark = s.mark()
+	_, say, err := calibrateWith(t.Context(), "", "import", file, "--rig", rigFile, "--jack", "pitch-1", "--state-dir", s.state)
+	if err != nil || !strings.Contains(say, "the instrument plays: pitch-1 is corrected by it from now on") {
+		t.Errorf("%v: %s", err, say)
+	}
+	s.since(mark, 5*time.Second, `calibration jack=pitch-1 now="corrected as calibrated by import`)
+	mark = s.mark()
+	if err := os.WriteFile(path, []byte("version: 1\nnonsense\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s.since(mark, 10*time.Second, `calibration of pitch-1: .*stays in use`)
+	s.wait(5*time.Second, "the status", func(*playStatus) bool {
+		c := of("pitch-1")
+		return c.Method == "import" && strings.Contains(c.Refused, path)
+	})
+	t.Logf("a file was taken over %.0f ms after it was written", took.Seconds()*1e3)
+	s.end(10 * time.Second)
 }

@@ -21,8 +21,9 @@ type silence struct{}
 
 func (silence) Render(_, _ [][]float32) {}
 
-// TestLandsBeforeItDies: each signal that ends a process still does so, but only
-// when the outputs are down, which takes as long as the device's fade.
+// TestLandsBeforeItDies: each signal that ends a process still does so, and a panic
+// of any goroutine of ours, but only when the outputs are down, which takes as
+// long as the device's fade.
 func TestLandsBeforeItDies(t *testing.T) {
 	if os.Getenv("K8S_SYNTH_DIES") != "" {
 		d, err := hardware.Open(context.Background(), hardware.Settings{Backend: "null", Priority: -1}, silence{})
@@ -35,12 +36,21 @@ func TestLandsBeforeItDies(t *testing.T) {
 		playing.Store(d)
 		landOnDeath()
 		fmt.Println("plays")
+		if os.Getenv("K8S_SYNTH_DIES") == "disk" {
+			// Any goroutine of ours: this one works with files.
+			time.Sleep(100 * time.Millisecond)
+			_ = (&player{calls: make(chan func(), 1)}).onDisk(func() { panic("test") })
+		}
 		time.Sleep(20 * time.Second)
 		os.Exit(0)
 	}
-	for _, s := range deadly {
+	for _, s := range append([]os.Signal{nil}, deadly...) { // nil is a panic
 		c := exec.Command(os.Args[0], "-test.run=^TestLandsBeforeItDies$")
-		c.Env = append(os.Environ(), "K8S_SYNTH_DIES=1", "GOTRACEBACK=none")
+		how := "signal"
+		if s == nil {
+			how = "disk"
+		}
+		c.Env = append(os.Environ(), "K8S_SYNTH_DIES="+how, "GOTRACEBACK=none")
 		out, err := c.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -53,7 +63,11 @@ func TestLandsBeforeItDies(t *testing.T) {
 			t.Fatal(line, err, c.Wait())
 		}
 		sent := time.Now()
-		_ = c.Process.Signal(s)
+		if s != nil {
+			_ = c.Process.Signal(s)
+		} else {
+			sent = sent.Add(100 * time.Millisecond)
+		}
 		err = c.Wait()
 		lived := time.Since(sent)
 		var exit *exec.ExitError

@@ -202,10 +202,10 @@ func (n *neighbour) once(ctx context.Context) error {
 
 	ended := make(chan struct{})
 	var wg sync.WaitGroup
-	wg.Go(func() { n.write(ctx, stdin, ended) })
+	wg.Go(func() { landed(func() { n.write(ctx, stdin, ended) }) })
 	var readErr error
-	wg.Go(func() { readErr = n.read(out) })
-	wg.Go(func() { n.see(ctx, cmd.Process, ended) })
+	wg.Go(func() { landed(func() { readErr = n.read(out) }) })
+	wg.Go(func() { landed(func() { n.see(ctx, cmd.Process, ended) }) })
 	state := cmd.Wait()
 	close(ended)
 	n.mu.Lock()

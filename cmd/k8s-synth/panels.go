@@ -214,7 +214,7 @@ func (s *panels) changed(a mapping.Address, volts float64) {
 // rebind asks anew which panel is which module.
 func (s *panels) rebind() {
 	if s != nil {
-		go s.Rebind() // it asks the control goroutine
+		go landed(func() { s.Rebind() }) // it asks the control goroutine
 	}
 }
 

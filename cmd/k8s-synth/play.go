@@ -346,6 +346,8 @@ type player struct {
 	device    *hardware.Device
 	box       *rig.Case     // between the rack and the device; nil without a rig
 	sensor    *sense.Sensor // of cables in the case; nil without a rig
+	plugging  bool          // what is patched now is what a hand does in the case
+	corrected *calibrations // of the jacks of the rig; nil without one
 	reopens   int           // of the device, when the sensor was told last
 	roundTrip int           // frames, as it was kept last
 	dir       string        // of all state
@@ -573,8 +575,8 @@ func play(ctx context.Context, o playOptions) (err error) {
 			land()
 			panic(cause)
 		}
-		playing.Store(nil)
 		err = errors.Join(err, p.device.Close())
+		playing.Store(nil) // only now: who ends the process meanwhile waits for the landing
 	}()
 	begun := func() error { return nil }
 	if o.record != "" {
@@ -609,6 +611,9 @@ func play(ctx context.Context, o playOptions) (err error) {
 		wg.Go(func() { landed(p.say) })
 	}
 	p.openPanels()
+	if p.corrected != nil {
+		go landed(p.followCalibrations)
+	}
 	if p.sensor != nil {
 		p.sensor.Start(neighbours)
 	}
@@ -767,7 +772,9 @@ func (p *player) problem(b mapping.Problem) {
 // answer is a topology, whether it changed or not: it says what became of the
 // edit.
 func (p *player) adopt(e mapping.Edit) {
+	were := p.patched()
 	changed, refused := p.rack.Adopt(e)
+	p.adoptedInMorph(were, changed, cmp.Or(e.By, mapping.SourceCluster))
 	p.log.Info("the topology was edited in the cluster", "by", e.By, "changed", len(changed), "refused", len(refused))
 	for _, err := range refused {
 		p.problem(mapping.Problem{Where: "topology edited by " + cmp.Or(e.By, "another hand"), Text: err.Error()})
@@ -1102,6 +1109,9 @@ func (p *player) changed(a mapping.Address, value float64, word, source string) 
 	if m, err := p.rack.Member(a); err == nil {
 		p.web.changed(m, value, word, source)
 		p.keepTurn(m, value, word)
+		if m.Kind == mapping.MemberParam && source == mapping.SourceCluster && p.stage.morph != nil {
+			p.stage.morph.way.Hold(a, value, word) // another hand in the cluster has it
+		}
 	}
 	p.panels.changed(a, value)
 }

@@ -123,14 +123,14 @@ func (p *player) onDisk(f func()) error {
 
 func (p *player) nextOnDisk() {
 	f := p.stage.disk[0]
-	go func() {
+	go landed(func() {
 		f()
 		p.call(func() {
 			if p.stage.disk = p.stage.disk[1:]; len(p.stage.disk) > 0 {
 				p.nextOnDisk()
 			}
 		})
-	}()
+	})
 }
 
 // tellCluster publishes what of the patch is the cluster's, if that changed. On
@@ -758,7 +758,13 @@ func (p *player) patchedInMorph(w mapping.Wiring, source string) mapping.Wiring 
 		m.added[mod.ID] = true
 	}
 	from, to := m.way.Rewire(w)
-	inFrom, inTo := describeWiring(from), describeWiring(to)
+	inFrom, inTo := from.String(), to.String()
+	// Those of the case are in no scene.
+	from.Overruled, from.Let = w.Overruled, w.Let
+	w.Overruled, w.Let = nil, nil
+	if w.String() == "" {
+		return from
+	}
 	said := ""
 	switch a, b := m.way.From().Name, m.way.To().Name; {
 	case inFrom == "" && inTo == "":
@@ -771,10 +777,41 @@ func (p *player) patchedInMorph(w mapping.Wiring, source string) mapping.Wiring 
 		said = "is in " + a + ": " + inFrom + "; in " + b + ": " + inTo
 	}
 	if said != "" {
-		p.web.says("morph", describeWiring(w), said)
-		p.log.Info("patched in a morph", "wiring", describeWiring(w), "what", said, "by", source)
+		p.web.says("morph", w.String(), said)
+		p.log.Info("patched in a morph", "wiring", w.String(), "what", said, "by", source)
 	}
 	return from
+}
+
+// patched is what is patched by hands on a morph, to tell later what has changed;
+// nil where there is no morph.
+func (p *player) patched() *instrument.Patch {
+	if p.stage.morph == nil {
+		return nil
+	}
+	patch := p.rack.Patch().Clone()
+	sensed := p.rack.SensedCables()
+	patch.Cables = slices.DeleteFunc(patch.Cables, func(c instrument.Cable) bool { return slices.Contains(sensed, c) })
+	return patch
+}
+
+// adoptedInMorph does to both scenes of a morph what another hand has edited in
+// the topology: what it turned stands where it left it, what it patched is in
+// each where it fits. The history is not told, as of no edit in the cluster.
+func (p *player) adoptedInMorph(were *instrument.Patch, changed []mapping.Address, source string) {
+	m := p.stage.morph
+	if m == nil || were == nil {
+		return
+	}
+	if w := mapping.WiringBetween(were, p.patched()); w.String() != "" {
+		p.patchedInMorph(w, source)
+	}
+	for _, a := range changed {
+		if at, err := p.rack.Member(a); err == nil && (at.Kind == mapping.MemberParam || at.Kind == mapping.MemberText) {
+			v, word, _ := p.rack.Value(a)
+			m.way.Hold(a, v, word)
+		}
+	}
 }
 
 // carryPlaces takes along where hands have put modules since the scene that

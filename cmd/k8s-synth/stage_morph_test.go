@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -186,6 +188,86 @@ func TestMorphUndoesTurns(t *testing.T) {
 	}
 	if _, ok := p.history.Next(); ok {
 		t.Error("there is more to undo")
+	}
+}
+
+// edits does to the topology what another hand does with kubectl.
+func (p *player) edits(change func(e *mapping.Topology)) {
+	base, _ := p.rack.Topology()
+	edited := base
+	edited.Modules = map[instrument.ModuleID]mapping.TopologyModule{}
+	for id, params := range base.Modules {
+		edited.Modules[id] = maps.Clone(params)
+	}
+	edited.Cables = slices.Clone(base.Cables)
+	change(&edited)
+	p.adopt(mapping.Edit{By: "kubectl-edit", Base: base, Topology: edited})
+}
+
+// TestMorphKeepsWhatTheClusterEdits: what another hand edits in the topology on a
+// morph, knobs, modules and cables, or sets on a node, stands to its end and on the
+// way back, and is no step of undo.
+func TestMorphKeepsWhatTheClusterEdits(t *testing.T) {
+	p := stagePlayer(t)
+	p.kube = &neighbour{name: "kube"}
+	const selects, mine = "deployment/web/pods -> service/web/selector", "deployment/mine/pods -> service/mine/selector"
+	p.does(t, "morph:cluster:0")
+	p.fader(t, 0.3)
+	p.wantHas(t, "before", true, selects, "deployment/web", "deployment/api", "node/stage-1")
+	p.edits(func(e *mapping.Topology) {
+		e.Modules["deployment/web"]["replicas"] = 7.0 // of both scenes
+		e.Modules["deployment/api"]["replicas"] = 5.0 // of the second
+		e.Modules["service/mine"], e.Modules["deployment/mine"] = mapping.TopologyModule{}, mapping.TopologyModule{"replicas": 2.0}
+		e.Cables = append(slices.DeleteFunc(e.Cables, func(c string) bool { return c == selects }), mine)
+	})
+	node := mapping.Object{Kind: mapping.KindNode, Name: "stage-1"}
+	now := time.Now()
+	for _, tr := range []mapping.Transition{
+		{Object: mapping.Object{Kind: mapping.KindAPIServer, Name: "api"}, Field: mapping.FieldReachable, New: "true"},
+		{Object: mapping.Object{Kind: mapping.KindAPIServer, Name: "api"}, Field: mapping.FieldSynced, New: "true"},
+		{Object: node, Field: mapping.FieldExists, New: "true"},
+		{Object: node, Field: mapping.FieldCordoned, New: "false"},
+	} {
+		tr.Time = now
+		p.rack.Apply(tr, 0)
+	}
+	settled := func(cordon float64) {
+		t.Helper()
+		p.until(t, 5*time.Second, "the node's panel", func() bool {
+			v, _, err := p.rack.Value("/node/stage-1/cordon")
+			return err == nil && v == cordon
+		})
+	}
+	settled(0)
+	rested := time.Now()
+	p.until(t, 5*time.Second, "a moment", func() bool { return time.Since(rested) > 100*time.Millisecond })
+	p.rack.Apply(mapping.Transition{Time: time.Now(), Object: node, Field: mapping.FieldCordoned, Old: "false", New: "true"}, 0)
+	settled(1)
+	check := func(when string) {
+		t.Helper()
+		p.wantHas(t, when, true, "service/mine", "deployment/mine", mine)
+		p.wantHas(t, when, false, selects)
+		for a, want := range map[mapping.Address]float64{"/deployment/web/replicas": 7, "/deployment/mine/replicas": 2, "/deployment/api/replicas": 5, "/node/stage-1/cordon": 1} {
+			v, _, err := p.rack.Value(a)
+			if err != nil && p.scene.Name == "default" && !p.has("deployment/api") {
+				continue // it is the second scene's
+			}
+			if err != nil || v != want {
+				t.Errorf("%s: %s is at %g, and in the cluster at %g; %v", when, a, v, want, err)
+			}
+		}
+	}
+	for _, x := range []float64{0.31, 0.45, 0.7, 1, 0.6, 0.2, 0, 0.9} {
+		p.fader(t, x)
+		check(fmt.Sprintf("at %g", x))
+	}
+	p.does(t, "undo") // the morph: the first scene, as the cluster has it
+	if p.scene.Name != "default" {
+		t.Fatalf("undone %s plays", p.scene.Name)
+	}
+	check("undone")
+	if c, ok := p.history.Next(); ok {
+		t.Errorf("what the cluster did is to be undone: %s", describeChange(c))
 	}
 }
 

@@ -80,22 +80,29 @@ func (p *player) takeBack(u undoing) (later bool, err error) {
 	c, ok := newest()
 	switch {
 	case moved:
-		c = mapping.Change{Act: &mapping.Act{Scene: true}} // what it is going to be
+		c = mapping.Change{Act: &mapping.Act{Scene: true}, Text: "the morph"} // what it is going to be
 	case !ok:
-		return false, fmt.Errorf("there is nothing to %s", u)
+		err := fmt.Errorf("there is nothing to %s", u)
+		if stays := staysInCase(p.history.Since()); stays != "" && !u.again {
+			err = fmt.Errorf("%w; %s", err, stays)
+		}
+		return false, err
 	case u.again && m != nil:
 		return false, errors.New("redo: a morph is under way; cancel it or let it end, and ask again")
 	}
-	// Who may not have it leaves everything as it is.
-	if err := p.mayRestore(c, u.again, u.t); err != nil {
-		return false, fmt.Errorf("%s: %w", u, err)
+	// Who may not have it leaves everything as it is, and so does a hand in the case.
+	may := func() error {
+		return errors.Join(p.mayRestore(c, u.again, u.t), p.rack.KeepsSensed(c, u.again))
+	}
+	if err := may(); err != nil {
+		return false, fmt.Errorf("%s of %s: %w", u, describeChange(c), err)
 	}
 	p.dropMorph()
 	p.tellStage()
 	c, _ = step()
-	if err := p.mayRestore(c, u.again, u.t); err != nil {
+	if err := may(); err != nil {
 		back()
-		return false, fmt.Errorf("%s: %w", u, err)
+		return false, fmt.Errorf("%s of %s: %w", u, describeChange(c), err)
 	}
 	if c.Act != nil && c.Act.Later != nil {
 		c.Act.Later(u.again, func(err error) { p.undone(p.tookBack(u, c, err)) })
@@ -112,10 +119,24 @@ func (p *player) tookBack(u undoing, c mapping.Change, err error) error {
 	if err == nil {
 		p.history.Succeeded()
 		p.log.Info(u.String(), "change", describeChange(c), "by", u.t.source)
+		if stays := staysInCase(c.Since); stays != "" && !u.again {
+			p.log.Info(u.String(), "steps over", stays)
+			p.web.says("case", u.String(), stays)
+		}
 		return nil
 	}
 	if p.history.Failed(c, u.again) {
 		return fmt.Errorf("%s of %s failed again, and is left: the next is the one before it: %w", u, describeChange(c), err)
 	}
 	return fmt.Errorf("%s of %s: nothing has changed: %w", u, describeChange(c), err)
+}
+
+// staysInCase says of what a hand did in the case that only that hand can undo it;
+// nothing where it did nothing.
+func staysInCase(w mapping.Wiring) string {
+	text := w.String()
+	if text == "" {
+		return ""
+	}
+	return text + " stays as it is in the case, where a hand did it"
 }

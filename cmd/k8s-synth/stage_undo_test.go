@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -362,4 +363,70 @@ func cabled(p *player, a mapping.Address) bool {
 		}
 	}
 	return false
+}
+
+// TestUndoStepsOverTheCase: what a hand does with a cable in the case is no step
+// of undo, which goes on to what was done before and says so; and a step that
+// would take the meaning of that cable waits until the hand has pulled it.
+func TestUndoStepsOverTheCase(t *testing.T) {
+	p := stagePlayerAs(t, func(c *mapping.Config) {
+		c.Sockets = instrument.Sockets{Outputs: map[string]int{"pods": 0}, Inputs: map[string]int{"service": 0}}
+	})
+	var said strings.Builder
+	p.log = slog.New(slog.NewTextHandler(&said, nil))
+	p.rack.Wired = p.wired
+	p.does(t, "scene:case")
+	const edge, source = "deployment/web/pods->service/web/selector", "deployment/web/pods->cv_out/pods/in"
+	const level = "/audio_out/main/level"
+	pairs := []mapping.SensedCable{{Output: "pods", Input: "service", Polarity: 1}}
+	was, _, err := p.rack.Value(level)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []float64{-11, -12} {
+		if err := p.set(turn{address: level, value: v, source: "hand" + fmt.Sprint(v), at: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.does(t, "undo")
+	p.inCase(pairs)
+	p.wantHas(t, "plugged", true, edge)
+	p.does(t, "redo")
+	p.does(t, "undo")
+	if strings.Contains(said.String(), "stays") {
+		t.Errorf("of a knob that was turned after the cable it says\n%s", said.String())
+	}
+	p.does(t, "undo")
+	if v, _, _ := p.rack.Value(level); v != was {
+		t.Errorf("undone the knob is at %g, was at %g", v, was)
+	}
+	p.wantHas(t, "undone", true, edge)
+	if want := "plug deployment/web/pods -> service/web/selector stays as it is in the case"; !strings.Contains(said.String(), want) {
+		t.Errorf("it is not told that %s:\n%s", want, said.String())
+	}
+	if c, _ := p.history.Previous(); !strings.Contains(staysInCase(c.Since), "stays") {
+		t.Error("who asked is not told")
+	}
+	p.inCase(nil)
+	p.wantHas(t, "pulled", false, edge)
+
+	p.does(t, "pull:cv_out/pods/in")
+	p.does(t, "plug:"+source)
+	p.inCase(pairs)
+	for range 4 { // what fails twice is left behind otherwise
+		p.refuses(t, "undo", "the cable from pods to service is in the case")
+		p.wantHas(t, "refused", true, edge, source)
+	}
+	p.inCase(nil)
+	p.does(t, "undo")
+	p.wantHas(t, "with the cable pulled", false, edge, source)
+	p.does(t, "undo")
+	p.wantHas(t, "and the one before", true, source)
+	// Another scene makes of the cable what it will: its undo does not wait.
+	p.does(t, "redo")
+	p.does(t, "redo")
+	p.inCase(pairs)
+	p.does(t, "scene:cluster")
+	p.does(t, "undo")
+	p.wantHas(t, "back in the scene", true, edge, source)
 }

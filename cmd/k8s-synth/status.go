@@ -309,6 +309,7 @@ func listenStatus(dir string, p *player) (_ *statusServer, err error) {
 	mux.HandleFunc("POST /do", p.serveDo)
 	st := &statusServer{lock: lock, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
 	go func() { _ = st.srv.Serve(l) }()
+	mux.HandleFunc("POST /calibrated", p.serveCalibrated)
 	return st, nil
 }
 
@@ -438,6 +439,14 @@ func (s *playStatus) print(w io.Writer) {
 		row("panel", "%s, %s, %s", l.Port, l.State, cmp.Or(l.Module, l.Error, "no module"))
 	}
 	for _, t := range s.Takeovers {
+		for _, j := range s.Case.Jack {
+			if c := j.Calibration; c != nil && c.Made != nil {
+				row("calibrated", "%s, by %s on %s", j.Name, c.Method, c.Made.Local().Format("2006-01-02 15:04"))
+			}
+			if c := j.Calibration; c != nil && c.Refused != "" {
+				row("calibration", "of %s refused: %s", j.Name, c.Refused)
+			}
+		}
 		row("takeover", "%s", t)
 	}
 	row("metrics", "%s", cmp.Or(s.Metrics, "off"))

@@ -63,7 +63,7 @@ func createTake(path string, h scenes.TakeHead, force bool, jacks map[string]int
 	if len(jacks) == 0 {
 		f.stale = scenes.InputsPath(path)
 	}
-	go func() {
+	go landed(func() {
 		defer close(t.done)
 		for l := range t.lines {
 			if t.err != nil {
@@ -87,7 +87,7 @@ func createTake(path string, h scenes.TakeHead, force bool, jacks map[string]int
 			t.err = buf.Flush()
 		}
 		t.err = errors.Join(t.err, f.close())
-	}()
+	})
 	return t, nil
 }
 
@@ -361,7 +361,7 @@ func createInputs(path, id string, rate int, jacks map[string]int, force bool) (
 	if s.w, err = scenes.NewInputsWriter(file, id, rate, jacks); err != nil {
 		return nil, errors.Join(fmt.Errorf("take: %w", err), file.drop())
 	}
-	go s.run()
+	go landed(s.run)
 	return s, nil
 }
 

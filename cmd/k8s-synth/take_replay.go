@@ -200,7 +200,7 @@ func (r *replay) prepare(frame int64, closed chan struct{}) *replayStart {
 		return s
 	}
 	s.lines = make(chan replayLine, 256)
-	go r.read(t, s, first)
+	go landed(func() { r.read(t, s, first) })
 	return s
 }
 
@@ -564,7 +564,7 @@ func (p *player) seek(frame int64, by string) {
 	if by != "" {
 		p.log.Info("replay: to another place", "at", clock(float64(frame)/float64(r.head.Rate)), "by", by)
 	}
-	go func() {
+	go landed(func() {
 		s := r.prepare(frame, closed)
 		s.hand, s.panics = by != "", panics
 		if calledOff(closed) { // where both are ready a select takes either
@@ -578,7 +578,7 @@ func (p *player) seek(frame int64, by string) {
 		case <-p.ended:
 			s.drop()
 		}
-	}()
+	})
 }
 
 // drop ends what was made ready in vain.

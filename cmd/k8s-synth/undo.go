@@ -14,8 +14,8 @@ import (
 func undoCommand() *cobra.Command {
 	c := historyCommand("undo", "Take back the last change of a hand in the running instrument, and say what it was", actUndo)
 	c.Long = `Takes back the newest change that a hand made, on whatever surface: a turn of a
-knob, a cable, a module, a scene. What the cluster did by itself is not taken back.
-Asked again, it goes one change further back; "redo" does a change again.`
+knob, a cable, a module, a scene. What the cluster did by itself is not taken back,
+nor what a hand did in the case: a cable there is pulled by hand. Asked again, it goes one change further back; "redo" does a change again.`
 	return c
 }
 
@@ -66,6 +66,9 @@ func (p *player) serveUndo(w http.ResponseWriter, action string) {
 		}
 		if c, ok := last(); ok {
 			answer = describeStep(c, again)
+			if stays := staysInCase(c.Since); stays != "" && !again {
+				answer += "; " + stays
+			}
 		}
 	})
 	fmt.Fprintln(w, answer)
