@@ -211,10 +211,10 @@ type (
 		Removed []wireModule `json:"removed,omitempty"`
 		Added   []wireModule `json:"added,omitempty"`
 		Plugged []string     `json:"plugged,omitempty"`
-	}
 		// Of the case: see mapping.Wiring.
 		Overruled []string `json:"overruled,omitempty"`
 		Let       []string `json:"let,omitempty"`
+	}
 	wireModule struct {
 		ID     instrument.ModuleID `json:"id"`
 		Params map[string]float64  `json:"params,omitempty"`

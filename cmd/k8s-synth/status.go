@@ -307,9 +307,9 @@ func listenStatus(dir string, p *player) (_ *statusServer, err error) {
 	mux.HandleFunc("GET /scene", p.serveScene)
 	mux.HandleFunc("GET /sense", p.serveSense)
 	mux.HandleFunc("POST /do", p.serveDo)
+	mux.HandleFunc("POST /calibrated", p.serveCalibrated)
 	st := &statusServer{lock: lock, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}}
 	go func() { _ = st.srv.Serve(l) }()
-	mux.HandleFunc("POST /calibrated", p.serveCalibrated)
 	return st, nil
 }
 
@@ -434,11 +434,6 @@ func (s *playStatus) print(w io.Writer) {
 	}
 	if s.Case != nil {
 		row("rig", "%s, %d jacks", s.Case.Rig, len(s.Case.Jack))
-	}
-	for _, l := range s.Panels {
-		row("panel", "%s, %s, %s", l.Port, l.State, cmp.Or(l.Module, l.Error, "no module"))
-	}
-	for _, t := range s.Takeovers {
 		for _, j := range s.Case.Jack {
 			if c := j.Calibration; c != nil && c.Made != nil {
 				row("calibrated", "%s, by %s on %s", j.Name, c.Method, c.Made.Local().Format("2006-01-02 15:04"))
@@ -447,6 +442,11 @@ func (s *playStatus) print(w io.Writer) {
 				row("calibration", "of %s refused: %s", j.Name, c.Refused)
 			}
 		}
+	}
+	for _, l := range s.Panels {
+		row("panel", "%s, %s, %s", l.Port, l.State, cmp.Or(l.Module, l.Error, "no module"))
+	}
+	for _, t := range s.Takeovers {
 		row("takeover", "%s", t)
 	}
 	row("metrics", "%s", cmp.Or(s.Metrics, "off"))
