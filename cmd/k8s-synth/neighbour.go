@@ -38,6 +38,9 @@ type neighbour struct {
 	boot *bootLog
 	// mute is one that is never run, and takes what it is handed to nobody.
 	mute bool
+	// nice, 0…19, lowers the share of the processors that it takes from what is
+	// heard and seen.
+	nice int
 
 	mu       sync.Mutex
 	topology *mapping.Topology // the newest, sent again after each start
@@ -60,6 +63,12 @@ const (
 	farewell = 8 * time.Second
 	// queuedActions bounds what waits for a neighbour that is away.
 	queuedActions = 256
+	// clusterNice is the nice of the embedded control plane. It works in bursts of
+	// all processors when pods come and go; whoever shows what the rack does, such
+	// as a browser, is asked for some milliseconds of them in every frame, and must
+	// not stand in line for that. What nobody wants is the control plane's all the
+	// same, so that it is not slower for it.
+	clusterNice = 10
 	// keptSettings bounds what is set again after a start. Objects may go while
 	// nobody looks; the oldest settings are most likely theirs. What was never
 	// sent is kept all the same.
@@ -191,6 +200,13 @@ func (n *neighbour) once(ctx context.Context) error {
 	in.Close()
 	if err != nil {
 		return err
+	}
+	if n.nice != 0 {
+		// The group, for all threads that there are by now. What begins later is
+		// what it is that begins it.
+		if err := syscall.Setpriority(syscall.PRIO_PGRP, cmd.Process.Pid, n.nice); err != nil {
+			n.log.Warn("a neighbour takes as much of the processors as the page", "program", n.name, "err", err)
+		}
 	}
 	if n.boot != nil {
 		n.boot.begins()

@@ -495,6 +495,15 @@ func shownAt(frames []screenFrame, pid int, at float64) float64 {
 // 150 cables: frames, the way to the screen, and what is loaded.
 func TestProofPage(t *testing.T) {
 	p := newPageProof(t)
+	t.Run("pixels, the cluster at rest", func(t *testing.T) {
+		p.t = t
+		w := p.look(p.url, browser.Desk)
+		defer w.Close()
+		p.ok(w.Eval(zoomAll("smaller"), nil))
+		time.Sleep(2 * time.Second)
+		p.pixels(w)
+	})
+	p.t = t
 	began := time.Now()
 	w := p.look(p.url, browser.Desk)
 	t.Logf("%d processors; a rack of %d modules and %d cables stands %s after its window opens; one second on, the machine's own load is %s", runtime.NumCPU(), pageModules, pageCables, time.Since(began).Round(time.Millisecond), loadAverage())
@@ -796,7 +805,7 @@ func (p *pageProof) elsewhere(ear bool) (close func()) {
 			case <-tick.C:
 			}
 			for _, s := range []string{"a", "b", "c"} {
-				_ = c.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"id":%d,"scope":{"name":"scope/%s"}}`, id, s))
+				_ = c.Write(ctx, websocket.MessageText, fmt.Appendf(nil, `{"id":%d,"scope":{"name":"scope/%s","points":100}}`, id, s))
 			}
 		}
 	}()

@@ -718,7 +718,7 @@ func (p *player) findCluster(dir string) (err error) {
 		if p.o.verbose {
 			clusterArgs = append(clusterArgs, "--verbose")
 		}
-		p.cluster = &neighbour{name: "k8s-synth-cluster", path: clusterPath, args: clusterArgs, log: p.log,
+		p.cluster = &neighbour{name: "k8s-synth-cluster", path: clusterPath, args: clusterArgs, log: p.log, nice: clusterNice,
 			stderr: &lineWriter{c: p.console}, received: p.received,
 			gone: func() {
 				p.transition(mapping.Transition{Time: time.Now(), Object: mapping.Object{Kind: mapping.KindCluster, Name: "cluster"}, Field: mapping.FieldBoot})

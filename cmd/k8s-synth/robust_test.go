@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -79,6 +80,25 @@ func TestConsolePrintsWhatWaitsAtTheEnd(t *testing.T) {
 	c.end()
 	if text, _ := os.ReadFile(f.Name()); string(text) != strings.Repeat("a line\n", 100) {
 		t.Errorf("printed %d bytes", len(text))
+	}
+}
+
+// A neighbour that is to take less of the processors does, and so does what it
+// begins.
+func TestNeighbourIsNice(t *testing.T) {
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip("no shell to play the neighbour")
+	}
+	var out bytes.Buffer
+	// It is greeted once it is nice; "nice" is a process of its own.
+	n := &neighbour{name: "test", path: sh, args: []string{"-c", "read hello; nice >&2"}, log: slog.New(slog.DiscardHandler), stderr: &out, wake: make(chan struct{}, 1),
+		received: func(mapping.Message) {}, nice: 17}
+	if err := n.once(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(out.String()); got != "17" {
+		t.Errorf("its child's nice is %q, want 17", got)
 	}
 }
 

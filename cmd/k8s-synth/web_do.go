@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -79,7 +80,7 @@ func (p *player) webDo(client string, r web.Request) (result any, err error) {
 		if !there {
 			return nil, nil
 		}
-		return webTrace(&tr), nil
+		return webTrace(&tr, r.Scope.Points), nil
 	case r.Save != nil:
 		return p.webSave(r.Save.Name, client)
 	case r.Pictures != nil:
@@ -458,20 +459,29 @@ func otherID(id, other instrument.ModuleID) error {
 	return fmt.Errorf("module:1:5: the module is %s; its id cannot become %s, because cables and objects of the cluster go by it", id, other)
 }
 
-// webTrace is the picture of a scope, as pages draw it.
-func webTrace(t *instrument.Trace) any {
-	span := func(has bool, s []instrument.Span) [][2]float32 {
+// webTrace is the picture of a scope, as pages draw it: at most so many columns,
+// to a millivolt. 0 is a column for each point.
+func webTrace(t *instrument.Trace, columns int) web.Trace {
+	picture := func(has bool, s []instrument.Span) []float32 {
 		if !has {
 			return nil
 		}
-		list := make([][2]float32, len(s))
-		for i, v := range s {
-			list[i] = [2]float32{v.Low, v.High}
+		n := len(s)
+		if columns > 0 {
+			n = min(n, columns)
+		}
+		list := make([]float32, 0, 2*n)
+		for i := range n {
+			column := s[i*len(s)/n : (i+1)*len(s)/n]
+			low, high := column[0].Low, column[0].High
+			for _, v := range column[1:] {
+				low, high = min(low, v.Low), max(high, v.High)
+			}
+			list = append(list, float32(math.Round(1e3*float64(low))/1e3), float32(math.Round(1e3*float64(high))/1e3))
 		}
 		return list
 	}
-	return map[string]any{"frame": t.Frame, "step": t.Step, "triggered": t.Triggered, "level": t.Level,
-		"a": span(t.HasA, t.A[:t.Points]), "b": span(t.HasB, t.B[:t.Points])}
+	return web.Trace{A: picture(t.HasA, t.A[:t.Points]), B: picture(t.HasB, t.B[:t.Points])}
 }
 
 // webPicture is a plot for people.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -450,5 +451,36 @@ func TestWebLeft(t *testing.T) {
 	case <-left:
 	case <-time.After(10 * time.Second):
 		t.Error("a page that leaves waits for an instrument that does not play")
+	}
+}
+
+// A page gets a scope's picture in as many columns as it has room for, and no
+// spike is lost on the way.
+func TestWebTrace(t *testing.T) {
+	tr := &instrument.Trace{Points: 509, HasA: true}
+	for i := range tr.Points {
+		tr.A[i] = instrument.Span{Low: float32(i%7) - 0.12345, High: float32(i % 7)}
+	}
+	tr.A[254].High, tr.A[508].Low = 11, -11
+	for _, columns := range []int{0, 1, 2, 97, 508, 509, 5000} {
+		got := webTrace(tr, columns)
+		want := columns
+		if columns == 0 || columns > tr.Points {
+			want = tr.Points
+		}
+		if len(got.A) != 2*want || got.B != nil {
+			t.Fatalf("%d columns: %d volts of a, %d of b", columns, len(got.A), len(got.B))
+		}
+		if low, high := slices.Min(got.A), slices.Max(got.A); low != -11 || high != 11 || got.A[len(got.A)-2] != -11 || !slices.Contains(got.A, 11) {
+			t.Errorf("%d columns go from %g to %g V and end at %g, want a spike of 11 V in the middle and of −11 V at the end", columns, low, high, got.A[len(got.A)-2])
+		}
+		for i := 0; i < len(got.A); i += 2 {
+			if got.A[i] > got.A[i+1] {
+				t.Fatalf("%d columns: column %d goes from %g to %g V", columns, i/2, got.A[i], got.A[i+1])
+			}
+		}
+	}
+	if text, err := json.Marshal(webTrace(tr, 100)); err != nil || len(text) > 1600 {
+		t.Errorf("100 columns are %d bytes (%v)", len(text), err)
 	}
 }

@@ -300,7 +300,7 @@ func TestPage(t *testing.T) {
 		// A control that stands elsewhere than its knob is marked on the knob's rim.
 		type mark struct{ N, Turn, Far float64 }
 		look := func() (m mark) {
-			must(t, p.Eval(fmt.Sprintf(`(()=>{const m=document.querySelector('%s .turn').getScreenCTM(),s=document.getElementById('lights'),b=s.getBoundingClientRect(),r=s.width/b.width,R=Math.round(9*rackTest.unit*r);
+			must(t, p.Eval(fmt.Sprintf(`(()=>{const k=document.querySelector('%s .skirt').getBoundingClientRect(),m={e:k.x+k.width/2,f:k.y+k.height/2},s=document.getElementById('lights'),b=s.getBoundingClientRect(),r=s.width/b.width,R=Math.round(9*rackTest.unit*r);
 const d=s.getContext('2d').getImageData(Math.round((m.e-b.left)*r)-R,Math.round((m.f-b.top)*r)-R,2*R,2*R).data
 let n=0,x=0,y=0;for(let i=0;i<d.length/4;i++)if(d[4*i+3]>150&&d[4*i]>220&&d[4*i+1]>190&&d[4*i+2]<150){n++;x+=i%%(2*R)-R+.5;y+=Math.floor(i/2/R)-R+.5}
 return{N:n,Turn:Math.atan2(x,-y)*180/Math.PI,Far:n&&Math.hypot(x/n,y/n)/rackTest.unit/r}})()`, knob), &m))

@@ -85,8 +85,8 @@ type Request struct {
 	YAML *YAML `json:"yaml,omitempty"`
 	// Diff asks what an edit would change in the cluster.
 	Diff *Diff `json:"diff,omitempty"`
-	// Scope asks for the newest picture of a scope.
-	Scope *Named `json:"scope,omitempty"`
+	// Scope asks for the newest picture of a scope, a Trace.
+	Scope *Scope `json:"scope,omitempty"`
 	// Save writes the scene to the player's folder; with a name under that name.
 	Save *Named `json:"save,omitempty"`
 	// Pictures asks for calibration plots and what else there is to look at.
@@ -124,6 +124,20 @@ type Add struct {
 // Named is what a request is about.
 type Named struct {
 	Name string `json:"name"`
+}
+
+// Scope is what a page wants to see of a scope.
+type Scope struct {
+	Name string `json:"name"`
+	// Points is how many columns the page has room for; 0 is all that there are.
+	Points int `json:"points,omitempty"`
+}
+
+// Trace is the picture of a scope: for each column the lowest and the highest
+// volts, one after the other. What is nil has no cable.
+type Trace struct {
+	A []float32 `json:"a"`
+	B []float32 `json:"b"`
 }
 
 // YAML is a module's text.

@@ -33,6 +33,7 @@ type fakeRack struct {
 	sets   int
 	acts   []string       // what was asked for by name, in order
 	stage  map[string]any // of the status
+	scope  Scope          // that was asked for last
 	refuse string         // a jack that takes no cable
 	slow   chan struct{}  // an answer of what would change waits for one
 	volts  func(seconds float64, i int) float32
@@ -253,12 +254,13 @@ func (r *fakeRack) do(client string, q Request) (any, error) {
 		what, _ := json.Marshal(q.Diff)
 		return map[string]string{"text": "--- the cluster\n+++ after it\n@@ -1 +1,2 @@\n kind: Service\n+  app: web\n-  app: none\n " + string(what) + "\n"}, nil
 	case q.Scope != nil:
-		a := make([][2]float32, 64)
-		for i := range a {
+		r.scope = *q.Scope
+		var t Trace
+		for i := range 64 {
 			v := float32(3 * math.Sin(float64(i)/6))
-			a[i] = [2]float32{v, v + 0.3}
+			t.A = append(t.A, v, v+0.3)
 		}
-		return map[string]any{"a": a, "b": nil}, nil
+		return t, nil
 	case q.Pictures != nil:
 		return []map[string]string{{"title": "Interface 8i6, output 1", "svg": `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 50"><path d="M0 25L100 20" stroke="#000"/></svg>`}}, nil
 	case q.Save != nil:

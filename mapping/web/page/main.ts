@@ -3,7 +3,7 @@
 import { HP, Model, ROW, type Specs } from './model'
 import { Link, type Status } from './link'
 import { Panel, type Desk } from './plate'
-import { Wires, size, type Drag } from './wires'
+import { Wires, size, type Drag, type Trace } from './wires'
 import { Side } from './side'
 import { Stage } from './stage'
 import { Sound } from './sound'
@@ -92,9 +92,7 @@ async function main() {
     slots: s => { model.slots = s; side.pods() },
     meters: (frame, peaks, volts) => {
       model.frame = frame
-      model.peaks = peaks
-      if (volts.length === model.volts.length) model.volts = volts
-      wires.blink()
+      wires.hear(peaks, volts)
     },
     error: toast,
     away: (gone, why) => {
@@ -265,8 +263,12 @@ async function main() {
     wires.blink()
   }
 
+  let spreads = ''
   function spread() {
-    const [w, h] = size(model)
+    const [w, h] = size(model), now = `${w} ${h} ${unit}`
+    // All that is in the rack would be styled anew, also for what it has already.
+    if (now === spreads) return
+    spreads = now
     Object.assign(rack.style, { width: `${w * unit}px`, height: `${h * unit + 40}px` })
     rack.style.setProperty('--row', `${ROW * unit}px`)
     rack.style.setProperty('--hp', `${HP * unit}px`)
@@ -351,16 +353,16 @@ async function main() {
     if (wires.hovered !== id) { wires.hovered = id; wires.redraw() }
   })
 
-  // Scopes: the next picture is asked for when the last one came.
-  let asking = false
-  setInterval(async () => {
-    if (asking || document.hidden) return
-    asking = true
-    for (const id of wires.seen()) {
-      try { wires.traces.set(id, await link.ask({ scope: { name: id } })) } catch { break }
+  // Scopes: the next pictures are asked for when the last ones came, and lamps
+  // and scopes are drawn together.
+  const look = async () => {
+    const began = performance.now()
+    if (!document.hidden) {
+      await Promise.all(wires.seen().map(s => link.ask<Trace>({ scope: s }).then(t => { wires.traces.set(s.name, t) }, () => { /* it is gone, or the instrument is */ })))
     }
-    asking = false
-  }, 33)
+    setTimeout(look, Math.max(wires.every - (performance.now() - began), 0))
+  }
+  look()
 
   ;(window as any).rackTest = { model, wires, link, sound, panels, get unit() { return unit }, HP, drawn: () => [...panels.values()].every(p => p.drawn) }
 }

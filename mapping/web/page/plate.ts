@@ -17,12 +17,48 @@ function plateOf(kind: string): Promise<SVGSVGElement> {
       // Ids would be double where a kind stands twice.
       for (const e of svg.querySelectorAll('[id]')) e.removeAttribute('id')
       for (const a of ['id', 'width', 'height']) svg.removeAttribute(a)
+      for (const g of svg.querySelectorAll<SVGGElement>('.control')) flatten(g)
       return document.adoptNode(svg)
     })
     p.catch(() => plates.delete(kind))
     plates.set(kind, p)
   }
   return p
+}
+
+// flatten moves what is in a control to where the control is, so that nothing of
+// it has coordinates of its own. A browser puts what is painted in different
+// coordinates together piece by piece, again with every change of them, and a
+// rack has thousands of controls: that takes as long as a frame.
+function flatten(g: SVGGElement) {
+  const place = (e: Element) => /^translate\((\S+) (\S+)\)/.exec(e.getAttribute('transform') ?? '')?.slice(1).map(Number) ?? [0, 0]
+  const shift = (e: Element, x: number, y: number) => {
+    for (const [a, by] of [['x', x], ['cx', x], ['y', y], ['cy', y]] as const) if (e.hasAttribute(a) || a === `c${a[1]}` && e.localName === 'circle') e.setAttribute(a, String(+(Number(e.getAttribute(a)) + by).toFixed(3)))
+    const d = e.getAttribute('d')
+    let n = 0 // pairs of absolute coordinates are all that it has
+    if (d) e.setAttribute('d', d.replace(/-?[\d.]+/g, v => String(+(Number(v) + (n++ % 2 ? y : x)).toFixed(3))))
+    for (const c of e.children) shift(c, x, y)
+  }
+  const [x, y] = place(g)
+  g.removeAttribute('transform')
+  const turn = g.querySelector<SVGGElement>('.turn')
+  if (turn) {
+    // A pointer is a line from one distance of the middle to another, and turns
+    // by other ends.
+    const [tx, ty] = place(turn), line = turn.firstElementChild!, [, from, , to] = line.getAttribute('d')!.match(/-?[\d.]+/g)!
+    Object.assign(turn.dataset, { x: String(x + tx), y: String(y + ty), from, to })
+    turn.remove()
+    shift(g, x, y)
+    turn.removeAttribute('transform')
+    g.append(turn)
+  } else shift(g, x, y)
+}
+
+// point turns a pointer to an angle, in degrees from straight up.
+function point(turn: SVGGElement, angle: number) {
+  const { x, y, from, to } = turn.dataset, s = Math.sin(angle * Math.PI / 180), c = Math.cos(angle * Math.PI / 180)
+  const at = (r: string) => `${(Number(x) - s * Number(r)).toFixed(3)} ${(Number(y) + c * Number(r)).toFixed(3)}`
+  turn.firstElementChild!.setAttribute('d', `M${at(from!)}L${at(to!)}`)
 }
 
 export interface Desk {
@@ -41,7 +77,7 @@ export interface Desk {
   taken(id: string, row: number, hp: number): string | undefined // who stands there
 }
 
-interface Shown { control: Control; address: string; el: SVGGElement; turn?: SVGGElement; rest?: number; drawn?: number | string; throw_?: SVGGElement; text?: SVGTextElement; full?: string }
+interface Shown { control: Control; address: string; el: SVGGElement; turn?: SVGGElement; drawn?: number | string; throw_?: SVGGElement; text?: SVGTextElement; full?: string }
 
 // Panel is one module in the rack.
 export class Panel {
@@ -180,22 +216,13 @@ export class Panel {
     if (!s) return
     const v = this.desk.model.values.get(s.address), c = s.control
     if (v === undefined || v === s.drawn) return
-    const first = s.drawn === undefined
     s.drawn = v
     if (typeof v === 'string') {
       if (s.text) s.text.textContent = fit(v, c.w)
       s.el.setAttribute('aria-label', `${c.name.replaceAll('_', ' ')} of ${this.module.id}: ${v || 'empty'}`)
       return
     }
-    if (s.turn) {
-      // While it turns it is a layer of its own, and the panel is not painted anew.
-      s.turn.style.transform = `rotate(${(280 * travel(c, v) - 140).toFixed(1)}deg)`
-      clearTimeout(s.rest)
-      if (!first) {
-        s.turn.classList.add('turns')
-        s.rest = window.setTimeout(() => s.turn!.classList.remove('turns'), 600)
-      }
-    }
+    if (s.turn) point(s.turn, 280 * travel(c, v) - 140)
     if (s.throw_) {
       const last = Math.max((c.choices?.length ?? 2) - 1, 1)
       s.throw_.setAttribute('transform', `translate(0 ${(1.65 * (1 - 2 * v / last)).toFixed(2)})`)

@@ -9,24 +9,44 @@ interface Light { id: string; control: Control; index: number; x: number; y: num
 // Drag is a cable that a hand holds by one end.
 export interface Drag { fixed: string; out: boolean; x: number; y: number; over?: string; pulled?: string }
 
+// Trace is what a scope saw: for each column of its picture the lowest and the
+// highest volts, one after the other; null is a jack without a cable.
+export interface Trace { a: number[] | null; b: number[] | null }
+
 // Swing is how far the middle of a cable is from where it comes to rest, in
 // millimetres, and how fast it goes there.
 interface Swing { x: number; y: number; vx: number; vy: number; restX: number; restY: number }
 
+// Hung is a cable as it is on the canvas, and the pixels that it is within.
+interface Hung { key: string; as: string; left: number; top: number; right: number; bottom: number; draw(): void }
+
 const calm = matchMedia('(prefers-reduced-motion: reduce)')
+
+// Lamps are drawn 30 times a second, and up to twice as often where one goes on or
+// off. Where frames come late, all of that is done as many times less often as it
+// takes: knobs, cables and hands are not to wait for lamps.
+const often = 1000 / 30, seldom = 1000 / 8 // ms between two pictures of the lamps
 
 export class Wires {
   drags = new Map<number, Drag>() // by pointer
   hovered?: string // module whose cables are drawn before the others
   frames = 0
-  traces = new Map<string, any>()
+  traces = new Map<string, Trace>()
+  every = often // ms from one picture of the lamps to the next
   private lights: Light[] = []
   private bars: Light[] = []
   private jacks: { ref: string; out: boolean; x: number; y: number; w: number }[] = []
   private screens: { panel: string; control: Control; x: number; y: number }[] = []
   private swings = new Map<string, Swing>() // by cable
   private known = new Set<string>()
-  private glow: HTMLCanvasElement[] = []
+  private hung = new Map<string, Hung>()
+  private view = '' // of what is hung
+  private flashes: number[] = [] // outputs that are high for a moment only
+  private glow = new Map<string, HTMLCanvasElement>() // lit lamps, by size and colour
+  private heard?: Float32Array<ArrayBuffer> // volts that no picture shows yet
+  private shone = 0 // when lamps were drawn last, on the page's clock
+  private timer = 0 // until they are drawn again
+  private wait = 8 // ms that a frame comes after it was asked for, of late
   private dirty = true
   private lit = true
   private queued = false
@@ -42,6 +62,7 @@ export class Wires {
 
   private size() {
     const r = Math.min(devicePixelRatio || 1, 2), { clientWidth: w, clientHeight: h } = this.scroll
+    this.view = '' // a canvas of another size is empty
     for (const c of [this.lightCanvas, this.cableCanvas, this.handCanvas]) {
       c.width = Math.round(w * r)
       c.height = Math.round(h * r)
@@ -52,11 +73,15 @@ export class Wires {
 
   // rewire takes over that the rack looks other than before.
   rewire() {
-    this.lights = []; this.bars = []; this.screens = []; this.jacks = []
+    this.lights = []; this.bars = []; this.screens = []; this.jacks = []; this.flashes = []
+    this.heard = undefined // its outputs may be others
     for (const m of this.model.modules.values()) {
       for (const c of this.model.plate(m.id).controls) {
         const x = m.hp * HP + c.x, y = m.row * ROW + c.y, index = this.model.output.get(`/${m.id}/${c.name}`) ?? -1
-        if (c.part === 'led') this.lights.push({ id: m.id, control: c, index, x, y })
+        if (c.part === 'led') {
+          this.lights.push({ id: m.id, control: c, index, x, y })
+          if (c.signal === 'trigger' && index >= 0) this.flashes.push(index)
+        }
         else if (c.part === 'bargraph') this.bars.push({ id: m.id, control: c, index, x, y })
         else if (c.part === 'input' || c.part === 'output') this.jacks.push({ ref: `${m.id}/${c.name}`, out: c.part === 'output', x, y, w: c.w })
         else if (c.part === 'screen') this.screens.push({ panel: m.id, control: c, x, y })
@@ -97,50 +122,113 @@ export class Wires {
   private queue() {
     if (this.queued) return
     this.queued = true
-    requestAnimationFrame(t => { this.queued = false; this.draw(t) })
+    const asked = performance.now()
+    requestAnimationFrame(t => {
+      this.queued = false
+      this.pace(performance.now() - asked)
+      this.draw(t)
+    })
   }
 
-  private sprite(i: number, colour: string): HTMLCanvasElement {
-    let s = this.glow[i]
+  // hear takes what the outputs have now. It is on the screen with the next
+  // picture of the lamps, which comes sooner where a lamp goes on or off.
+  hear(peaks: Float32Array<ArrayBuffer>, volts: Float32Array<ArrayBuffer>) {
+    const m = this.model, before = this.heard
+    if (volts.length !== m.volts.length) return // of another rack
+    if (before) {
+      for (const i of this.flashes) volts[i] = Math.max(volts[i], before[i])
+      for (const i of peaks.keys()) peaks[i] = Math.max(peaks[i], m.peaks[i])
+    }
+    m.peaks = peaks
+    this.heard = volts
+    const turned = this.lights.some(l => l.index >= 0 && l.control.signal !== 'audio' && Math.abs(Math.abs(volts[l.index]) - Math.abs(m.volts[l.index])) > 2.5)
+    // It is asked for half a frame before it is due, to get the frame that is then.
+    const left = (turned ? this.every / 2 : this.every) - (performance.now() - this.shone) - 8
+    clearTimeout(this.timer)
+    if (left <= 0) this.blink()
+    else this.timer = window.setTimeout(() => this.blink(), left)
+  }
+
+  // pace takes over how long the browser took, in ms, until it had a frame for
+  // what was to be drawn: half a frame's time as a rule. Whoever shares the
+  // processors with this page may leave it fewer frames than it wants.
+  private pace(waited: number) {
+    this.wait += (Math.min(waited, 100) - this.wait) / 12
+    if (this.wait > 24) this.every = Math.min(this.every * 1.1, seldom)
+    else if (this.wait < 17) this.every = Math.max(this.every * 0.96, often)
+  }
+
+  // lamp is one that shines, some pixels wide.
+  private lamp(size: number, colour: string): HTMLCanvasElement {
+    const key = size + colour
+    let s = this.glow.get(key)
     if (!s) {
-      s = this.glow[i] = document.createElement('canvas')
-      s.width = s.height = 64
-      const g = s.getContext('2d')!, f = g.createRadialGradient(32, 32, 0, 32, 32, 32)
+      if (this.glow.size > 40) this.glow.clear() // of sizes that the rack had once
+      this.glow.set(key, s = document.createElement('canvas'))
+      s.width = s.height = size
+      const g = s.getContext('2d')!, r = size / 2, f = g.createRadialGradient(r, r, 0, r, r, r)
       f.addColorStop(0, '#fff'); f.addColorStop(0.16, colour); f.addColorStop(0.32, colour + 'cc'); f.addColorStop(0.36, colour + '40'); f.addColorStop(1, colour + '00')
       g.fillStyle = f
-      g.fillRect(0, 0, 64, 64)
+      g.fillRect(0, 0, size, size)
     }
     return s
   }
 
   private draw(now: number) {
     this.frames++
-    const dt = Math.min((now - this.last) / 1000, 0.05)
+    const since = (now - this.last) / 1000, dt = Math.min(since, 0.05)
     this.last = now
     const r = this.lightCanvas.width / Math.max(this.scroll.clientWidth, 1), u = this.unit() * r
     const ox = this.scroll.scrollLeft * r, oy = this.scroll.scrollTop * r, W = this.lightCanvas.width, H = this.lightCanvas.height
     if (this.lit || this.dirty) {
       this.lit = false
+      this.shone = performance.now()
+      clearTimeout(this.timer)
+      if (this.heard) { this.model.volts = this.heard; this.heard = undefined }
       this.shine(u, ox, oy, W, H)
-      this.levels(dt)
+      this.levels(Math.min(since, 0.2))
     }
     if (this.dirty) {
       this.dirty = false
-      const g = this.cableCanvas.getContext('2d')!
-      g.clearRect(0, 0, W, H)
-      g.lineCap = 'round'
-      const pulled = new Set([...this.drags.values()].map(d => d.pulled)), first: (() => void)[] = []
-      for (const c of this.model.cables) {
-        if (pulled.has(c.to) || this.swings.has(c.from + '>' + c.to)) continue
-        const a = this.model.at(c.from), b = this.model.at(c.to)
-        if (!a || !b) continue
-        const near = this.hovered !== undefined && (c.from.startsWith(this.hovered + '/') || c.to.startsWith(this.hovered + '/'))
-        const line = () => this.cable(g, a[0] * u - ox, a[1] * u - oy, b[0] * u - ox, b[1] * u - oy, this.colour(c.from), u, c.sensed ? 'sensed' : c.cluster ? 'cluster' : '', this.hovered && !near ? 0.25 : 0.9, W, H)
-        near ? first.push(line) : line()
-      }
-      for (const f of first) f()
+      this.hang(u, ox, oy, W, H)
     }
     if (this.drags.size || this.swings.size || this.handed) this.move(u, ox, oy, W, H, r, dt)
+  }
+
+  // hang draws the cables that are at rest. Where only some are others than
+  // before, only what is under those is drawn anew.
+  private hang(u: number, ox: number, oy: number, W: number, H: number) {
+    const g = this.cableCanvas.getContext('2d')!, pulled = new Set([...this.drags.values()].map(d => d.pulled)), before = this.hung, view = [u, ox, oy, W, H].join()
+    const all: Hung[] = [], first: Hung[] = []
+    for (const c of this.model.cables) {
+      const key = c.from + '>' + c.to
+      if (pulled.has(c.to) || this.swings.has(key)) continue
+      const a = this.model.at(c.from), b = this.model.at(c.to)
+      if (!a || !b) continue
+      const near = this.hovered !== undefined && (c.from.startsWith(this.hovered + '/') || c.to.startsWith(this.hovered + '/'))
+      const [x1, y1, x2, y2] = [a[0] * u - ox, a[1] * u - oy, b[0] * u - ox, b[1] * u - oy], colour = this.colour(c.from), kind = c.sensed ? 'sensed' : c.cluster ? 'cluster' : '', alpha = this.hovered && !near ? 0.25 : 0.9
+      const around = 3 * u + 2, left = Math.floor(Math.min(x1, x2) - around), top = Math.floor(Math.min(y1, y2) - around)
+      const h: Hung = { key, as: [x1, y1, x2, y2, colour, kind, alpha].join(), left, top, right: Math.ceil(Math.max(x1, x2) + around), bottom: Math.ceil(Math.max(y1, y2, (y1 + y2) / 2 + sag(x1, y1, x2, y2, u)) + around),
+        draw: () => this.cable(g, x1, y1, x2, y2, colour, u, kind, alpha, W, H) }
+      ;(near ? first : all).push(h)
+    }
+    all.push(...first)
+    this.hung = new Map(all.map(h => [h.key, h]))
+    g.lineCap = 'round'
+    const other = [...all.filter(h => before.get(h.key)?.as !== h.as), ...[...before.values()].filter(h => this.hung.get(h.key)?.as !== h.as)]
+    if (view !== this.view || other.length > 20) {
+      this.view = view
+      g.clearRect(0, 0, W, H)
+      for (const h of all) h.draw()
+    } else if (other.length) {
+      g.save()
+      g.beginPath()
+      for (const o of other) g.rect(o.left, o.top, o.right - o.left, o.bottom - o.top)
+      g.clip()
+      for (const o of other) g.clearRect(o.left, o.top, o.right - o.left, o.bottom - o.top)
+      for (const h of all) if (other.some(o => h.left < o.right && o.left < h.right && h.top < o.bottom && o.top < h.bottom)) h.draw()
+      g.restore()
+    }
   }
 
   private colour(jack: string) { return this.model.specs.signals[this.model.control(jack)?.control.signal ?? ''] ?? '#5b93ff' }
@@ -207,15 +295,15 @@ export class Wires {
   private shine(u: number, ox: number, oy: number, W: number, H: number) {
     const g = this.lightCanvas.getContext('2d')!, volts = this.model.volts
     g.clearRect(0, 0, W, H)
-    const green = this.sprite(0, '#7dff9a'), red = this.sprite(1, '#ff5a4e')
     for (const l of this.lights) {
       const [mx, my] = this.model.away(l.id), x = (l.x + mx) * u - ox, y = (l.y + my) * u - oy
       if (l.index < 0 || x < -20 || y < -20 || x > W + 20 || y > H + 20) continue
       const v = volts[l.index], a = Math.min(Math.abs(v) / (l.control.signal === 'audio' ? 2.5 : 5), 1)
       if (a < 0.04) continue
       g.globalAlpha = Math.min(0.25 + a, 1)
-      const size = l.control.w * 3.1 * u
-      g.drawImage(v < 0 ? red : green, x - size / 2, y - size / 2, size, size)
+      // Pixel on pixel: scaling would be most of the work.
+      const size = Math.max(Math.round(l.control.w * 3.1 * u), 3)
+      g.drawImage(this.lamp(size, v < 0 ? '#ff5a4e' : '#7dff9a'), Math.round(x - size / 2), Math.round(y - size / 2))
     }
     g.globalAlpha = 1
     for (const b of this.bars) {
@@ -276,22 +364,19 @@ export class Wires {
   private screen(g: CanvasRenderingContext2D, s: { panel: string; control: Control; x: number; y: number }, u: number, ox: number, oy: number, W: number, H: number) {
     const [mx, my] = this.model.away(s.panel), w = s.control.w * u, h = s.control.h * u, x = (s.x + mx) * u - ox - w / 2, y = (s.y + my) * u - oy - h / 2
     if (x < -w || y < -h || x > W || y > H) return
-    const t = this.traces.get(s.panel)
-    if (!t) return
-    g.save()
-    g.beginPath(); g.rect(x, y, w, h); g.clip()
-    for (const [k, colour] of [['a', '#7dff9a'], ['b', '#5b93ff']] as const) {
-      const p: [number, number][] | null = t[k]
-      if (!p?.length) continue
-      g.strokeStyle = colour; g.lineWidth = Math.max(0.3 * u, 1)
+    const t = this.traces.get(s.panel), thick = Math.max(0.15 * u, 0.5)
+    for (const [v, colour] of [[t?.a, '#7dff9a'], [t?.b, '#5b93ff']] as const) {
+      const n = (v?.length ?? 0) / 2
+      if (!v || n < 2) continue
+      // One shape around all that it went through, from column to column: a line
+      // to and fro takes many times as long to draw.
+      const at = (volts: number) => y + Math.min(Math.max(0.5 - volts / 12, 0), 1) * h
+      g.fillStyle = colour
       g.beginPath()
-      for (const [i, [lo, hi]] of p.entries()) {
-        const px = x + i / Math.max(p.length - 1, 1) * w
-        g.lineTo(px, y + h / 2 - lo / 12 * h); if (hi !== lo) g.lineTo(px, y + h / 2 - hi / 12 * h)
-      }
-      g.stroke()
+      for (let i = 0; i < n; i++) g.lineTo(x + i / (n - 1) * w, at(Math.max(v[2 * i + 1], i ? v[2 * i - 2] : -Infinity)) - thick)
+      for (let i = n - 1; i >= 0; i--) g.lineTo(x + i / (n - 1) * w, at(Math.min(v[2 * i], i ? v[2 * i - 1] : Infinity)) + thick)
+      g.fill()
     }
-    g.restore()
   }
 
   // ghosts show where controllers stand that do not hold their knob.
@@ -305,10 +390,10 @@ export class Wires {
     }
   }
 
-  // seen tells which screens are in sight.
-  seen(): string[] {
-    const u = this.unit(), { scrollLeft: sx, scrollTop: sy, clientWidth: w, clientHeight: h } = this.scroll
-    return this.screens.filter(s => s.x * u > sx - 200 && s.x * u < sx + w + 200 && s.y * u > sy - 200 && s.y * u < sy + h + 200).map(s => s.panel)
+  // seen tells which screens are in sight, and how many pixels wide they are.
+  seen(): { name: string; points: number }[] {
+    const u = this.unit(), r = Math.min(devicePixelRatio || 1, 2), { scrollLeft: sx, scrollTop: sy, clientWidth: w, clientHeight: h } = this.scroll
+    return this.screens.filter(s => s.x * u > sx - 200 && s.x * u < sx + w + 200 && s.y * u > sy - 200 && s.y * u < sy + h + 200).map(s => ({ name: s.panel, points: Math.ceil(s.control.w * u * r) }))
   }
 }
 
