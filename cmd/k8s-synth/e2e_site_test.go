@@ -27,6 +27,7 @@ func TestEndToEndSite(t *testing.T) {
 	if os.Getenv("K8S_SYNTH_E2E") != "1" {
 		t.Skip("runs with K8S_SYNTH_E2E=1")
 	}
+	t.Parallel()
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}
@@ -105,10 +106,16 @@ func TestEndToEndSiteSound(t *testing.T) {
 	if os.Getenv("K8S_SYNTH_E2E") != "1" {
 		t.Skip("runs with K8S_SYNTH_E2E=1")
 	}
+	t.Parallel()
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}
-	t.Setenv("K8S_SYNTH_AS_PROGRAM", "1") // for the process that renders
+	// For the process that renders. t.Setenv is not for tests beside others, none
+	// of which starts this file.
+	if err := os.Setenv("K8S_SYNTH_AS_PROGRAM", "1"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Unsetenv("K8S_SYNTH_AS_PROGRAM") })
 	r := newSoundRoom(slog.New(slog.DiscardHandler))
 	r.dir = filepath.Join(t.TempDir(), "cache")
 	asked := make(chan string, 16)

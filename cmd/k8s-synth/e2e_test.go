@@ -34,6 +34,13 @@ import (
 
 const replicasAddress = "/deployment/web/replicas"
 
+// startLimit and bootLimit are how long a program and a control plane may take
+// until they are there, on a machine that is slow or boots three of them.
+const (
+	startLimit = 30 * time.Second
+	bootLimit  = 3 * time.Minute
+)
+
 // needE2E skips unless the end-to-end tests were asked for, and then insists
 // on what they need.
 func needE2E(t *testing.T, programs ...string) {
@@ -113,7 +120,7 @@ func startPlay(t *testing.T, env []string, args ...string) *session {
 		t.Fatal(err)
 	}
 	s.cmd = exec.Command(program(t, "k8s-synth"), append([]string{"play", "--state-dir", s.state, "--osc", "127.0.0.1:0",
-		"--record", s.wav, "--take", s.take, "--for", "4m"}, args...)...)
+		"--record", s.wav, "--take", s.take, "--for", "8m"}, args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	s.cmd.Env = append(append(os.Environ(), "TMPDIR="+s.temp, "XDG_CONFIG_HOME="+filepath.Join(dir, "config")), env...)
 	if err := s.cmd.Start(); err != nil {
@@ -126,7 +133,7 @@ func startPlay(t *testing.T, env []string, args ...string) *session {
 	}()
 	go s.look()
 	t.Cleanup(s.clean)
-	s.wait(10*time.Second, "the status", func(p *playStatus) bool { s.osc = p.OSC; return p.OSC != "" })
+	s.wait(startLimit, "the status", func(p *playStatus) bool { s.osc = p.OSC; return p.OSC != "" })
 	return s
 }
 
@@ -557,9 +564,9 @@ func TestEndToEnd(t *testing.T) {
 	told := s.oscdump("/deployment/web/*")
 	s.garbage(400)
 
-	p = s.wait(60*time.Second, "cluster", func(p *playStatus) bool { return p.Cluster.Boot == mapping.BootReady })
+	p = s.wait(bootLimit, "cluster", func(p *playStatus) bool { return p.Cluster.Boot == mapping.BootReady })
 	t.Logf("cluster ready after %.1f s (8 s are wanted)", p.Seconds)
-	p = s.waitReady(60*time.Second, 4)
+	p = s.waitReady(bootLimit, 4)
 	t.Logf("four pods ready after %.1f s", p.Seconds)
 	time.Sleep(4 * time.Second)
 
@@ -734,8 +741,9 @@ func defaultLatency(t *testing.T) float64 {
 // playing instrument.
 func TestEndToEndOutage(t *testing.T) {
 	needE2E(t, "oscsend")
+	t.Parallel()
 	s := startPlay(t, nil, "--device", "null")
-	s.waitReady(60*time.Second, 4)
+	s.waitReady(bootLimit, 4)
 	s.deployment(20*time.Second, 4)
 	client := s.cluster()
 	deployment, err := client.AppsV1().Deployments(scenes.DefaultNamespace).Get(context.Background(), "web", metav1.GetOptions{})
@@ -770,7 +778,7 @@ func TestEndToEndOutage(t *testing.T) {
 		}
 		s.replicas(x.replicas)
 		s.wait(5*time.Second, "wish", func(p *playStatus) bool { return p.Cluster.Desired == x.replicas })
-		back := s.waitReady(60*time.Second, x.replicas)
+		back := s.waitReady(bootLimit, x.replicas)
 		s.deployment(20*time.Second, x.replicas)
 		if got := back.Neighbours[x.index]; got.Starts != n.Starts+1 || got.PID == n.PID {
 			t.Errorf("%s: %+v, was %+v: want one more start", x.name, got, n)
@@ -862,7 +870,7 @@ func TestEndToEndPulseAudio(t *testing.T) {
 	if p.FirstSound > 1 {
 		t.Errorf("first sound after %.2f s, want 1 s at most", p.FirstSound)
 	}
-	s.waitReady(60*time.Second, 4)
+	s.waitReady(bootLimit, 4)
 	time.Sleep(3 * time.Second)
 	s.replicas(6)
 	s.deployment(20*time.Second, 6)
