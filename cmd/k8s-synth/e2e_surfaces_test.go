@@ -89,8 +89,9 @@ func checkOnsets(t *testing.T, ear *musician, who string, notes []note, calm fun
 	switch {
 	case !calm():
 		t.Logf("%s: the server itself stumbled meanwhile", who)
-		if most > stageRate/50 {
-			t.Errorf("%s: a note sounds %.0f frames from when it should", who, most)
+		// What is in a cycle that stumbles is not on time; what follows is, at once.
+		if p50 > 4 || most > stageRate/50 {
+			t.Errorf("%s: notes sound %.0f frames from when they should at p50, %.0f at most, want 4 and %d", who, p50, most, stageRate/50)
 		}
 	case p50 > 2 || p99 > 24:
 		// On a machine with nothing else to do it is 0 and 1.
@@ -158,7 +159,7 @@ func TestEndToEndSequencer(t *testing.T) {
 	ear, hand := g.musician("ear", 4), g.musician("hand", 0)
 	rtpPort := freeRTPPort(t)
 	s := g.onStage(hand, ear, "--rtp", "127.0.0.1:"+rtpPort)
-	s.waitReady(90*time.Second, 2)
+	s.waitReady(bootLimit, 2)
 	var played []note
 
 	// Another client, to the frame: at any place in a block.
@@ -211,10 +212,11 @@ func TestEndToEndSequencer(t *testing.T) {
 
 	// Programs are taken from the cables and run on until the end: a server
 	// that clears up after one stumbles.
+	var seq *exec.Cmd
 	if _, err := exec.LookPath("jack_midiseq"); err != nil {
 		t.Log("jack_midiseq is not installed (Debian: jackd2)")
 	} else {
-		g.start("jack_midiseq", "midiseq", "36000", "0", "60", "9600", "12000", "67", "9600", "24000", "72", "9600")
+		seq = g.start("jack_midiseq", "midiseq", "36000", "0", "60", "9600", "12000", "67", "9600", "24000", "72", "9600")
 		g.connect("midiseq:out", "hand:in")
 		time.Sleep(time.Second) // a new client in the graph, too
 		g.connect("midiseq:out", "k8s-synth:midi_in")
@@ -267,8 +269,14 @@ func TestEndToEndSequencer(t *testing.T) {
 		checkTempo(t, "Ardour", tempo, 120)
 		played = append(played, notes...)
 	}
-	// What a server that stumbled leaves behind passes.
-	time.Sleep(3 * time.Second)
+	// A server that has stumbled over a client is in time again with its next cycle,
+	// and with it the rack: no clock has to come to rest first.
+	if seq != nil {
+		_ = seq.Process.Signal(syscall.SIGSTOP)
+		time.Sleep(50 * time.Millisecond)
+		_ = seq.Process.Signal(syscall.SIGCONT)
+		time.Sleep(100 * time.Millisecond)
+	}
 	calm = g.calm()
 	again := hand.frame() + stageRate/4
 	var afterwards []note
@@ -439,7 +447,7 @@ func TestEndToEndPanic(t *testing.T) {
 	ear, hand := g.musician("ear", 4), g.musician("hand", 0)
 	// A ring that is deep keeps nothing longer.
 	s := g.onStage(hand, ear, "--web", "127.0.0.1:0", "--depth", "24")
-	p := s.waitReady(90*time.Second, 2)
+	p := s.waitReady(bootLimit, 2)
 	udp, tcp, page := s.peer("udp"), s.peer("tcp"), s.page()
 	now := func(send func()) func() uint32 {
 		return func() uint32 { f := ear.frame(); send(); return f }
@@ -719,7 +727,7 @@ func TestEndToEndSurfaces(t *testing.T) {
 	ear, hand := g.musician("ear", 0), g.musician("hand", 0)
 	began := ear.frame()
 	s := g.onStage(hand, ear, "--map", "daw", "--map", "knobs", "--midi", "key*")
-	s.waitReady(90*time.Second, 2)
+	s.waitReady(bootLimit, 2)
 	peer := s.peer("udp")
 	_, own, _ := net.SplitHostPort(peer.conn.LocalAddr().String())
 	n, _ := strconv.Atoi(own)
