@@ -501,11 +501,11 @@ func TestNumbersAndRestarts(t *testing.T) {
 	within(t, "a note", func() bool { return heard.has("90 3c 01") })
 	for r.answer(1, time.Millisecond) != nil {
 	}
-	if got := r.invite(2, h.ssrc, "twin"); got != cmdReject {
-		t.Errorf("a second session with the same peer: %s", got)
-	}
+	// Some always have the same number, and would be kept out for as long as a
+	// session lasts of which nothing is heard.
+	r.join(2, h.ssrc, "twin")
+	within(t, "the first session's end", func() bool { return heard.has("90 3c 01", "80 3c 40") })
 	r.join(3, 77, "twin again")
-	within(t, "the old session's end", func() bool { return heard.has("90 3c 01", "80 3c 40") })
 	within(t, "the new session", func() bool { p := h.Peers(); return len(p) == 1 && p[0].Name == "twin again" })
 }
 

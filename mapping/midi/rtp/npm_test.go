@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/k8s-synth/k8s-synth/mapping/midi/port"
 )
 
 // npmPackage is the peer that the tests run beside.
@@ -48,6 +50,7 @@ func npm(t *testing.T) string {
 // npmPeer is the peer as a process.
 type npmPeer struct {
 	t      *testing.T
+	cmd    *exec.Cmd
 	port   int
 	stdin  io.WriteCloser
 	mu     sync.Mutex
@@ -63,13 +66,19 @@ type npmEvent struct {
 // startNPM starts it; with a remote control port it invites that.
 func startNPM(t *testing.T, remote ...int) *npmPeer {
 	t.Helper()
-	dir := npm(t)
 	l, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &npmPeer{t: t, port: l.LocalAddr().(*net.UDPAddr).Port &^ 1}
 	l.Close()
+	return startNPMAt(t, l.LocalAddr().(*net.UDPAddr).Port&^1, remote...)
+}
+
+// startNPMAt is startNPM on a pair of ports.
+func startNPMAt(t *testing.T, port int, remote ...int) *npmPeer {
+	t.Helper()
+	dir := npm(t)
+	p := &npmPeer{t: t, port: port}
 	haste := "8"
 	if os.Getenv("K8S_SYNTH_PROOF") != "" {
 		haste = "1"
@@ -79,6 +88,8 @@ func startNPM(t *testing.T, remote ...int) *npmPeer {
 		args = append(args, fmt.Sprint(r))
 	}
 	cmd := exec.Command("node", args...)
+	p.cmd = cmd
+	var err error
 	p.stdin, err = cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -252,5 +263,46 @@ func testNPM(t *testing.T, h *Host, p *npmPeer, invited bool) {
 	}
 	if syncs == 0 {
 		t.Error("npm was never asked for its time")
+	}
+}
+
+// A peer that is killed, and begins anew with the number that it always has, has
+// its session again at once, and the hub knows that it knows nothing.
+func TestNPMIsBack(t *testing.T) {
+	t.Parallel()
+	h := open(t, Config{timing: standard})
+	came := make(chan time.Time, 16)
+	hub, err := port.Open(port.Config{Name: "x", Virtual: true, Drivers: []port.Driver{h}, Logger: quiet(t), Plugged: func(i port.Info, on bool) {
+		if on && len(i.Connected) > 0 {
+			came <- time.Now()
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hub.Close()
+	p := startNPM(t, int(h.Addr().Port()))
+	wait := func(what string) time.Time {
+		t.Helper()
+		select {
+		case at := <-came:
+			return at
+		case <-time.After(8 * time.Second):
+			t.Fatalf("%s: the hub is told of nobody", what)
+			return time.Time{}
+		}
+	}
+	wait("at first")
+	for i := range 3 {
+		within(t, "npm has its session", func() bool { return p.count("open") == 1 })
+		p.cmd.Process.Kill()
+		p.cmd.Wait()
+		p = startNPMAt(t, p.port, int(h.Addr().Port()))
+		ready := time.Now()
+		took := wait("back").Sub(ready)
+		t.Logf("killed and back: the hub is told %v after it was ready", took.Round(time.Millisecond))
+		if took > time.Second {
+			t.Errorf("time %d: that is too late", i+1)
+		}
 	}
 }
