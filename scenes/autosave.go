@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 const (
@@ -115,7 +116,7 @@ func settleWhole(dir string) error {
 		}
 		path := filepath.Join(dir, f.Name())
 		n, err := strconv.ParseUint(number, 10, 64)
-		text, _ := readAtMost(path, MaxFile+1)
+		text, _ := document.ReadFile(path, MaxFile)
 		if err != nil || freshName(n, text) != f.Name() {
 			_ = os.Remove(path)
 			continue
@@ -233,7 +234,7 @@ func recall(dir string, number uint64) (s *Scene, turns int, err error) {
 
 // replay turns what a journal says. One that is not there says nothing.
 func (s *Scene) replay(journal string) (turns int, err error) {
-	data, err := readAtMost(journal, 16*journalMost)
+	data, err := document.ReadFile(journal, 16*journalMost)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
@@ -563,7 +564,7 @@ func Backups(dir string) ([]Backup, error) {
 func OpenBackup(dir string, number uint64) (*Scene, error) {
 	s, _, err := recall(dir, number)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &told{fmt.Sprintf("there is no backup %d in %s", number, dir), ErrNotFound}
+		return nil, document.Worded(fmt.Sprintf("there is no backup %d in %s", number, dir), ErrNotFound)
 	}
 	return s, err
 }

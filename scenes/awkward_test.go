@@ -2,7 +2,6 @@ package scenes
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -211,43 +210,6 @@ func errorsOf(errs ...error) error {
 		}
 	}
 	return nil
-}
-
-// TestWriteWhole: links and modes stay, and an error leaves what was there and
-// nothing beside it.
-func TestWriteWhole(t *testing.T) {
-	dir := t.TempDir()
-	real, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
-	if err := errorsOf(os.WriteFile(real, []byte("old"), 0o640), os.Symlink("real", link)); err != nil {
-		t.Fatal(err)
-	}
-	if err := WriteWhole(link, 0o600, bytesTo([]byte("new"))); err != nil {
-		t.Fatal(err)
-	}
-	if i, _ := os.Lstat(link); i.Mode()&os.ModeSymlink == 0 {
-		t.Error("the link is gone")
-	}
-	if i, _ := os.Stat(real); i.Mode().Perm() != 0o640 {
-		t.Errorf("its mode is %v", i.Mode())
-	}
-	if err := WriteWhole(filepath.Join(dir, "private"), 0o600, bytesTo(nil)); err != nil {
-		t.Fatal(err)
-	}
-	if i, _ := os.Stat(filepath.Join(dir, "private")); i.Mode().Perm() != 0o600 {
-		t.Errorf("a private file has the mode %v", i.Mode())
-	}
-	if err := WriteWhole(real, 0o600, func(w io.Writer) error { _, _ = w.Write([]byte("half")); return os.ErrClosed }); err == nil {
-		t.Error("no error")
-	}
-	if err := WriteWhole(dir, 0o600, bytesTo(nil)); err == nil {
-		t.Error("a folder was written")
-	}
-	if text, _ := os.ReadFile(real); string(text) != "new" {
-		t.Errorf("it holds %q", text)
-	}
-	if files, _ := os.ReadDir(dir); len(files) != 3 {
-		t.Errorf("beside it are %v", files)
-	}
 }
 
 // TestSweep: what was left half written goes once it is old, and nothing else.

@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // EncodeModule writes one module of a scene as YAML, as it stands in the
@@ -16,7 +17,7 @@ import (
 func EncodeModule(s *Scene, id instrument.ModuleID) ([]byte, error) {
 	m := s.Patch.Module(id)
 	if m == nil {
-		return nil, &told{fmt.Sprintf("scene %s has no module %s", s.Name, id), ErrNotFound}
+		return nil, document.Worded(fmt.Sprintf("scene %s has no module %s", s.Name, id), ErrNotFound)
 	}
 	var b bytes.Buffer
 	enc := yaml.NewEncoder(&b)
@@ -47,9 +48,9 @@ func ParseModule(text string) (m instrument.Module, at *Place, err error) {
 	if err != nil {
 		var errs []error
 		for _, e := range unjoin(err) {
-			var at *Error
+			var at *document.Error
 			if errors.As(e, &at) {
-				e = &Error{at.File, max(at.Line-strings.Count(head, "\n"), 1), max(at.Column-in, 1), at.Err}
+				e = &document.Error{File: at.File, Line: max(at.Line-strings.Count(head, "\n"), 1), Column: max(at.Column-in, 1), Err: at.Err}
 			}
 			errs = append(errs, e)
 		}

@@ -2,7 +2,6 @@ package scenes
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Fields of a scene file, in the order in which they are written.
@@ -22,104 +22,96 @@ var (
 )
 
 // Load reads the scene file at a path. All its mistakes are Errors joined
-// into one; a scene of a later version is ErrVersion.
+// into one (document.Error); a scene of a later version is document.ErrVersion.
 func Load(path string) (*Scene, error) {
-	data, err := readFile(path)
+	data, err := document.ReadFile(path, MaxFile)
 	if err != nil {
 		return nil, fmt.Errorf("scene: %w", err)
 	}
 	return Parse(path, data)
 }
 
-// readFile reads a file of at most MaxFile bytes, and one byte more where it
-// is longer, so that the reader can tell.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		return nil, fmt.Errorf("%s is a folder; expected a file", path)
-	}
-	return readAtMost(path, MaxFile+1)
-}
-
 // Parse reads a scene; file is its name in errors.
 func Parse(file string, data []byte) (*Scene, error) {
-	r := &sceneReader{document: document{problems: problems{file: file}}}
+	r := &sceneReader{reader: newReader(file, "scene", Version)}
 	s := r.scene(data)
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
+// MaxFile is the longest scene or script that is read, in bytes.
+const MaxFile = 4 << 20
+
+// reader reads one file of the store, and what scenes and scripts have alike.
+type reader struct{ *document.Reader }
+
+func newReader(file, what string, newest int) reader {
+	return reader{document.NewReader(file, what, newest, MaxFile)}
+}
+
 // sceneReader reads one scene file and remembers where everything stood.
 type sceneReader struct {
-	document
+	reader
 	patched *Scene
-	top     []entry
-	modules []moduleNode                // one for each module of the patch
-	cables  []*yaml.Node                // one for each cable of the patch
-	rules   []ruleNode                  // one for each rule
-	tunings map[string]map[string]entry // by name and field; the field "" is all of it
+	top     []document.Entry
+	modules []moduleNode                         // one for each module of the patch
+	cables  []*yaml.Node                         // one for each cable of the patch
+	rules   []ruleNode                           // one for each rule
+	tunings map[string]map[string]document.Entry // by name and field; the field "" is all of it
 }
 
 // moduleNode is where a module of the patch came from.
 type moduleNode struct {
 	node, id, at *yaml.Node
-	params       []entry
+	params       []document.Entry
 }
 
 func (r *sceneReader) scene(data []byte) *Scene {
-	root := r.parse(data, "scene")
+	_, root := r.Root(data)
 	if root == nil {
-		return nil
-	}
-	// The version decides what all other fields mean, so it comes first, and
-	// without it nothing else is judged.
-	if !r.version(root, versionOnly(root), "scene", Version) {
 		return nil
 	}
 	s := New("")
 	r.patched = s
-	r.top = r.fields(root, "a scene", sceneFields)
+	r.top = r.Fields(root, "a scene", sceneFields)
 	named := false
 	for _, e := range r.top {
-		switch e.key.Value {
+		switch e.Name {
 		case "name":
-			s.Name, named = r.text(e)
+			s.Name, named = r.Text(e)
 			if !named {
 				// Said already; one mistake is told once.
 				s.Name, named = "unnamed", true
 			}
 		case "title":
-			s.Title, _ = r.text(e)
+			s.Title, _ = r.Text(e)
 		case "about":
-			s.About, _ = r.text(e)
+			s.About, _ = r.Text(e)
 			s.About = strings.TrimRight(s.About, "\n")
 		case "seed":
 			s.Seed = r.seed(e)
 		case "namespace":
-			if t, ok := r.text(e); ok {
+			if t, ok := r.Text(e); ok {
 				s.Namespace = t
 			}
 		case "latency":
-			if v, ok := r.number(e, 0, MaxLatency, "seconds"); ok {
+			if v, ok := r.Number(e, 0, MaxLatency, "seconds"); ok {
 				s.Latency = v
 			}
 		case "storm":
-			if v, ok := r.number(e, MinStorm, MaxStorm, "events a second"); ok {
+			if v, ok := r.Number(e, MinStorm, MaxStorm, "events a second"); ok {
 				s.Storm = v
 			}
 		case "storm_policy":
-			if t, ok := r.text(e); ok {
+			if t, ok := r.Text(e); ok {
 				s.StormPolicy = mapping.StormPolicy(t)
 			}
 		case "scale":
-			s.Scale, _ = r.text(e)
+			s.Scale, _ = r.Text(e)
 		case "root":
-			if v, ok := r.number(e, 0, 127, "as MIDI counts notes"); ok {
+			if v, ok := r.Number(e, 0, 127, "as MIDI counts notes"); ok {
 				s.Root = v
 			}
 		case "tunings":
@@ -129,27 +121,27 @@ func (r *sceneReader) scene(data []byte) *Scene {
 		case "bindings":
 			r.bindings(e)
 		case "modules":
-			for _, n := range r.items(e) {
+			for _, n := range r.List(e, 0) {
 				r.module(n)
 			}
 		case "cables":
-			for _, n := range r.items(e) {
+			for _, n := range r.List(e, 0) {
 				r.cable(n)
 			}
 		case "rules":
-			for _, n := range r.items(e) {
+			for _, n := range r.List(e, 0) {
 				r.rule(n)
 			}
 		}
 	}
-	if e, ok := find(r.top, "transport"); ok && (s.Transport.Tempo != 0 || s.Transport.Beats != 0) {
+	if e, ok := document.Find(r.top, "transport"); ok && (s.Transport.Tempo != 0 || s.Transport.Beats != 0) {
 		r.clocked(e)
 	}
 	if !named {
-		r.node(root, "the scene has no name; expected a name: of lower-case letters, digits and dashes")
+		r.Node(root, "the scene has no name; expected a name: of lower-case letters, digits and dashes")
 		s.Name = "unnamed"
 	}
-	if _, ok := find(r.top, "title"); !ok {
+	if _, ok := document.Find(r.top, "title"); !ok {
 		s.Title = s.Name
 	}
 	for _, f := range s.faults() {
@@ -158,56 +150,46 @@ func (r *sceneReader) scene(data []byte) *Scene {
 	return s
 }
 
-// versionOnly finds the version without judging anything else.
-func versionOnly(root *yaml.Node) (es []entry) {
-	for i := 0; i+1 < len(root.Content); i += 2 {
-		if root.Content[i].Value == "version" {
-			return []entry{{root.Content[i], root.Content[i+1]}}
-		}
-	}
-	return nil
-}
-
-func (r *sceneReader) seed(e entry) uint64 {
-	if e.value.Kind == yaml.ScalarNode && e.value.Tag == "!!int" {
+func (r *sceneReader) seed(e document.Entry) uint64 {
+	if e.Value.Kind == yaml.ScalarNode && e.Value.Tag == "!!int" {
 		var v uint64
-		if err := e.value.Decode(&v); err == nil && !strings.HasPrefix(e.value.Value, "-") {
+		if err := e.Value.Decode(&v); err == nil && !strings.HasPrefix(e.Value.Value, "-") {
 			return v
 		}
 	}
-	r.node(e.value, "seed is a whole number from 0 to 18446744073709551615, this is %s", describe(e.value))
+	r.Node(e.Value, "seed is a whole number from 0 to 18446744073709551615, this is %s", document.Describe(e.Value))
 	return 0
 }
 
 // module reads one module into the patch.
 func (r *sceneReader) module(n *yaml.Node) {
-	entries := r.fields(n, "a module", moduleFields)
+	entries := r.Fields(n, "a module", moduleFields)
 	if n.Kind != yaml.MappingNode {
 		return
 	}
-	e, ok := find(entries, "id")
+	e, ok := document.Find(entries, "id")
 	if !ok {
-		r.node(n, "the module has no id; expected id: kind/name, such as deployment/web")
+		r.Node(n, "the module has no id; expected id: kind/name, such as deployment/web")
 		return
 	}
-	id, ok := r.text(e)
+	id, ok := r.Text(e)
 	if !ok {
 		return
 	}
 	if strings.Count(id, "/") != 1 || strings.HasPrefix(id, "/") || strings.HasSuffix(id, "/") {
-		r.node(e.value, "%q is not the id of a module; expected kind/name, such as deployment/web", clip(id))
+		r.Node(e.Value, "%q is not the id of a module; expected kind/name, such as deployment/web", document.Clip(id))
 		return
 	}
 	m := instrument.Module{ID: instrument.ModuleID(id), Params: map[string]float64{}, Text: map[string]string{}}
-	from := moduleNode{node: n, id: e.value}
-	if e, ok := find(entries, "params"); ok && !(e.value.Kind == yaml.ScalarNode && e.value.Tag == "!!null") {
-		from.params = r.entries(e.value, "params")
+	from := moduleNode{node: n, id: e.Value}
+	if e, ok := document.Find(entries, "params"); ok && !(document.IsNull(e.Value)) {
+		from.params = r.Entries(e.Value, "params")
 		for _, p := range from.params {
-			r.position(&m, p.key.Value, p.value)
+			r.position(&m, p.Name, p.Value)
 		}
 	}
-	if e, ok := find(entries, "at"); ok {
-		from.at = e.value
+	if e, ok := document.Find(entries, "at"); ok {
+		from.at = e.Value
 		if p, ok := r.place(e); ok {
 			if _, double := r.patched.Places[m.ID]; !double {
 				r.patched.Places[m.ID] = p
@@ -220,9 +202,9 @@ func (r *sceneReader) module(n *yaml.Node) {
 
 // position reads where one knob stands. Whether the module has it, and
 // whether it goes so far, is judged with the whole patch.
-func (d *document) position(m *instrument.Module, name string, n *yaml.Node) bool {
+func (d *reader) position(m *instrument.Module, name string, n *yaml.Node) bool {
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-		d.node(n, "%s is a number or a word, this is %s", clip(name), describe(n))
+		d.Node(n, "%s is a number or a word, this is %s", document.Clip(name), document.Describe(n))
 		return false
 	}
 	var spec *instrument.ParamSpec
@@ -235,17 +217,17 @@ func (d *document) position(m *instrument.Module, name string, n *yaml.Node) boo
 	case spec != nil && spec.Text:
 		// An image tag may look like a number and is a word all the same.
 		m.Text[name] = n.Value
-	case isNumber(n):
-		v, err := float(n)
-		if err != nil {
-			d.node(n, "%s: %w", name, err)
+	case document.IsNumber(n):
+		var v float64
+		if n.Decode(&v) != nil {
+			d.Node(n, "%s: %q is not a number", name, document.Clip(n.Value))
 			return false
 		}
 		m.Params[name] = v
 	case spec != nil && len(spec.Choices) > 0:
 		v, err := spec.Choice(n.Value)
 		if err != nil {
-			d.node(n, "%s is %s, this is %s%s", name, spec.Range(), describe(n), near(n.Value, spec.Choices))
+			d.Node(n, "%s is %s, this is %s%s", name, spec.Range(), document.Describe(n), document.Near(n.Value, spec.Choices))
 			return false
 		}
 		m.Params[name] = v
@@ -255,9 +237,9 @@ func (d *document) position(m *instrument.Module, name string, n *yaml.Node) boo
 	return true
 }
 
-func (r *sceneReader) place(e entry) (p Place, ok bool) {
-	entries := r.fields(e.value, "at", placeFields)
-	if e.value.Kind != yaml.MappingNode {
+func (r *sceneReader) place(e document.Entry) (p Place, ok bool) {
+	entries := r.Fields(e.Value, "at", placeFields)
+	if e.Value.Kind != yaml.MappingNode {
 		return p, false
 	}
 	ok = true
@@ -266,13 +248,13 @@ func (r *sceneReader) place(e entry) (p Place, ok bool) {
 		most int
 		to   *int
 	}{{"row", MaxRow, &p.Row}, {"hp", MaxHP, &p.HP}} {
-		v, has := find(entries, f.name)
+		v, has := document.Find(entries, f.name)
 		if !has {
-			r.node(e.value, "at has no %s; expected at: {row: 0, hp: 0}", f.name)
+			r.Node(e.Value, "at has no %s; expected at: {row: 0, hp: 0}", f.name)
 			ok = false
 			continue
 		}
-		n, good := r.whole(v, 0, f.most)
+		n, good := r.Whole(v, 0, f.most)
 		*f.to, ok = n, ok && good
 	}
 	return p, ok
@@ -285,21 +267,21 @@ const arrow = "->"
 func (r *sceneReader) cable(n *yaml.Node) {
 	const expected = "expected kind/name/jack -> kind/name/jack, such as deployment/web/ready -> voice/chord/open"
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-		r.node(n, "a cable is a text, this is %s; %s", describe(n), expected)
+		r.Node(n, "a cable is a text, this is %s; %s", document.Describe(n), expected)
 		return
 	}
 	from, to, ok := strings.Cut(n.Value, arrow)
 	if !ok || strings.Contains(to, arrow) {
-		r.node(n, "%s is not a cable; %s", describe(n), expected)
+		r.Node(n, "%s is not a cable; %s", document.Describe(n), expected)
 		return
 	}
 	a, err := instrument.ParseJackRef(strings.TrimSpace(from))
 	if err != nil {
-		r.at(n.Line, r.end(n, false), "%w", err)
+		r.At(n.Line, r.end(n, false), "%w", err)
 	}
 	b, err2 := instrument.ParseJackRef(strings.TrimSpace(to))
 	if err2 != nil {
-		r.at(n.Line, r.end(n, true), "%w", err2)
+		r.At(n.Line, r.end(n, true), "%w", err2)
 	}
 	if err != nil || err2 != nil {
 		return
@@ -337,19 +319,19 @@ func (r *sceneReader) fault(f fault) {
 	}
 	m := faultPath.FindStringSubmatch(f.path)
 	if m == nil {
-		if e, ok := find(r.top, f.path); ok {
+		if e, ok := document.Find(r.top, f.path); ok {
 			if f.path == "modules" {
-				r.add(e.key.Line, e.key.Column, f.err)
+				r.Add(e.Key.Line, e.Key.Column, f.err)
 			} else {
-				r.add(e.value.Line, e.value.Column, f.err)
+				r.Add(e.Value.Line, e.Value.Column, f.err)
 			}
 		} else {
-			r.add(1, 1, f.err)
+			r.Add(1, 1, f.err)
 		}
 		return
 	}
-	if r.full() {
-		r.skipped++
+	if r.Full() {
+		r.Add(1, 1, f.err) // it is counted only
 		return
 	}
 	i, _ := strconv.Atoi(m[2])
@@ -361,23 +343,23 @@ func (r *sceneReader) fault(f fault) {
 	spec := instrument.Spec(id.Kind())
 	switch m[3] {
 	case "params":
-		e, ok := find(from.params, m[4])
+		e, ok := document.Find(from.params, m[4])
 		switch {
 		case !ok:
-			r.add(from.node.Line, from.node.Column, f.err)
+			r.Add(from.node.Line, from.node.Column, f.err)
 		case spec.Param(m[4]) < 0:
-			r.node(e.key, "%w%s", f.err, near(m[4], paramNames(spec)))
+			r.Node(e.Key, "%w%s", f.err, document.Near(m[4], paramNames(spec)))
 		default:
-			r.node(e.value, "%w", f.err)
+			r.Node(e.Value, "%w", f.err)
 		}
 	case "at":
-		r.node(from.at, "%w", f.err)
+		r.Node(from.at, "%w", f.err)
 	default:
 		hint := ""
 		if spec == nil {
-			hint = near(id.Kind(), kinds())
+			hint = document.Near(id.Kind(), kinds())
 		}
-		r.node(from.id, "%w%s", f.err, hint)
+		r.Node(from.id, "%w%s", f.err, hint)
 	}
 }
 
@@ -393,17 +375,17 @@ func (r *sceneReader) cableFault(i int, end string, err error) {
 		return s
 	})
 	if text != err.Error() {
-		err = &told{text, err}
+		err = document.Worded(text, err)
 	}
 	if end == "" {
-		r.node(n, "%w", err)
+		r.Node(n, "%w", err)
 		return
 	}
 	ref := c.From
 	if end == "to" {
 		ref = c.To
 	}
-	r.at(n.Line, r.end(n, end == "to"), "%w%s", err, r.nearJack(ref, end == "from"))
+	r.At(n.Line, r.end(n, end == "to"), "%w%s", err, r.nearJack(ref, end == "from"))
 }
 
 // nearJack proposes a module or a jack for an end of a cable that has none.
@@ -414,7 +396,7 @@ func (r *sceneReader) nearJack(ref instrument.JackRef, out bool) string {
 		for i := range r.patched.Patch.Modules {
 			ids = append(ids, string(r.patched.Patch.Modules[i].ID))
 		}
-		return near(string(ref.Module), ids)
+		return document.Near(string(ref.Module), ids)
 	}
 	s := m.Spec()
 	if s == nil || s.Input(ref.Jack) >= 0 || s.Output(ref.Jack) >= 0 {
@@ -428,7 +410,7 @@ func (r *sceneReader) nearJack(ref instrument.JackRef, out bool) string {
 	for _, j := range jacks {
 		names = append(names, j.Name)
 	}
-	return near(ref.Jack, names)
+	return document.Near(ref.Jack, names)
 }
 
 func kinds() (names []string) {

@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 	"github.com/k8s-synth/k8s-synth/mapping/rule"
 )
 
@@ -56,23 +57,23 @@ func cloneRules(rules []rule.Spec) []rule.Spec {
 // ruleNode is where a rule came from.
 type ruleNode struct {
 	node   *yaml.Node
-	fields map[string]entry // by their path in the rule, such as osc.args[1]
+	fields map[string]document.Entry // by their path in the rule, such as osc.args[1]
 	// hurt tells that a part of it could not be read, and that was said.
 	hurt bool
 }
 
 // rule reads one rule. What its expressions mean is judged with all of them.
 func (r *sceneReader) rule(n *yaml.Node) {
-	before := len(r.errs) + r.skipped
-	entries := r.fields(n, "a rule", rule.Fields)
+	before := r.Count()
+	entries := r.Fields(n, "a rule", rule.Fields)
 	if n.Kind != yaml.MappingNode {
 		return
 	}
 	var s rule.Spec
-	from := ruleNode{node: n, fields: map[string]entry{}}
+	from := ruleNode{node: n, fields: map[string]document.Entry{}}
 	for _, e := range entries {
-		from.fields[e.key.Value] = e
-		switch e.key.Value {
+		from.fields[e.Name] = e
+		switch e.Name {
 		case "name":
 			s.Name = r.source(e)
 		case "when":
@@ -105,29 +106,29 @@ func (r *sceneReader) rule(n *yaml.Node) {
 			s.OSC = r.osc(e, from.fields)
 		}
 	}
-	from.hurt = len(r.errs)+r.skipped > before
+	from.hurt = r.Count() > before
 	r.patched.Rules = append(r.patched.Rules, s)
 	r.rules = append(r.rules, from)
 }
 
 // source reads an expression: a text, or a number or truth as it is written.
-func (r *sceneReader) source(e entry) string {
-	v := e.value
+func (r *sceneReader) source(e document.Entry) string {
+	v := e.Value
 	if v.Kind != yaml.ScalarNode || v.Tag == "!!null" {
-		r.node(v, "%s is an expression, this is %s", e.key.Value, describe(v))
+		r.Node(v, "%s is an expression, this is %s", e.Name, document.Describe(v))
 		return ""
 	}
 	if v.Value == "" {
-		r.node(v, "%s is empty; leave it out, or write an expression", e.key.Value)
+		r.Node(v, "%s is empty; leave it out, or write an expression", e.Name)
 	}
 	return v.Value
 }
 
-func (r *sceneReader) cc(e entry, fields map[string]entry) *rule.CC {
+func (r *sceneReader) cc(e document.Entry, fields map[string]document.Entry) *rule.CC {
 	c := &rule.CC{}
-	for _, f := range r.fields(e.value, "cc", rule.CCFields) {
-		fields["cc."+f.key.Value] = f
-		if f.key.Value == "number" {
+	for _, f := range r.Fields(e.Value, "cc", rule.CCFields) {
+		fields["cc."+f.Name] = f
+		if f.Name == "number" {
 			c.Number = r.source(f)
 		} else {
 			c.Value = r.source(f)
@@ -136,11 +137,11 @@ func (r *sceneReader) cc(e entry, fields map[string]entry) *rule.CC {
 	return c
 }
 
-func (r *sceneReader) osc(e entry, fields map[string]entry) *rule.OSC {
+func (r *sceneReader) osc(e document.Entry, fields map[string]document.Entry) *rule.OSC {
 	o := &rule.OSC{}
-	for _, f := range r.fields(e.value, "osc", rule.OSCFields) {
-		fields["osc."+f.key.Value] = f
-		switch f.key.Value {
+	for _, f := range r.Fields(e.Value, "osc", rule.OSCFields) {
+		fields["osc."+f.Name] = f
+		switch f.Name {
 		case "address":
 			o.Address = r.source(f)
 			continue
@@ -148,8 +149,8 @@ func (r *sceneReader) osc(e entry, fields map[string]entry) *rule.OSC {
 			o.To = r.source(f)
 			continue
 		}
-		for i, a := range r.items(f) {
-			arg := entry{&yaml.Node{Kind: yaml.ScalarNode, Value: fmt.Sprintf("args[%d]", i)}, a}
+		for i, a := range r.List(f, 0) {
+			arg := document.Item(fmt.Sprintf("args[%d]", i), a)
 			fields[fmt.Sprintf("osc.args[%d]", i)] = arg
 			o.Args = append(o.Args, r.source(arg))
 		}
@@ -171,8 +172,8 @@ func (r *sceneReader) ruleFault(f fault) bool {
 	}
 	i, _ := strconv.Atoi(m[1])
 	if i >= len(r.rules) || len(r.rules) > rule.MaxRules {
-		if e, ok := find(r.top, "rules"); ok {
-			r.add(e.key.Line, e.key.Column, f.err)
+		if e, ok := document.Find(r.top, "rules"); ok {
+			r.Add(e.Key.Line, e.Key.Column, f.err)
 		}
 		return true
 	}
@@ -186,22 +187,22 @@ func (r *sceneReader) ruleFault(f fault) bool {
 		return s
 	})
 	if text != f.err.Error() {
-		f.err = &told{text, f.err}
+		f.err = document.Worded(text, f.err)
 	}
 	switch {
 	case from.hurt && r.patched.Rules[i].Source(m[2]) == "":
 		// What is said to be missing may be what could not be read.
 	case !ok:
-		r.add(from.node.Line, from.node.Column, f.err)
+		r.Add(from.node.Line, from.node.Column, f.err)
 	case f.line == 0:
-		r.add(e.value.Line, e.value.Column, f.err)
+		r.Add(e.Value.Line, e.Value.Column, f.err)
 	default:
-		line, column, found := r.within(e.value, f.line, f.column)
-		err := &told{fmt.Sprintf("%s: %v", m[2], f.err), f.err}
+		line, column, found := r.Within(e.Value, f.line, f.column)
+		text := fmt.Sprintf("%s: %v", m[2], f.err)
 		if !found && (f.line > 1 || f.column > 1) {
-			err.text = fmt.Sprintf("%s, line %d, character %d: %v", m[2], f.line, f.column, f.err)
+			text = fmt.Sprintf("%s, line %d, character %d: %v", m[2], f.line, f.column, f.err)
 		}
-		r.add(line, column, err)
+		r.Add(line, column, document.Worded(text, f.err))
 	}
 	return true
 }

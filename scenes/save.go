@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Update writes a scene over the text of an earlier state of it: what did not
@@ -161,7 +163,7 @@ func sameScalar(a, b *yaml.Node) bool {
 		return true
 	}
 	var x, y float64
-	return isNumber(a) && isNumber(b) && a.Decode(&x) == nil && b.Decode(&y) == nil && x == y
+	return document.IsNumber(a) && document.IsNumber(b) && a.Decode(&x) == nil && b.Decode(&y) == nil && x == y
 }
 
 // blankBefore matches a blank line and the line after it.
@@ -225,7 +227,7 @@ func (st *Store) Save(s *Scene) (string, error) {
 		return "", fmt.Errorf("scene %s: there is no folder for your scenes; set XDG_CONFIG_HOME", s.Name)
 	}
 	path := filepath.Join(st.Dir, s.Name+sceneSuffix)
-	text, err := readFile(path)
+	text, err := document.ReadFile(path, MaxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		text, err = shipped.ReadFile(s.Name + sceneSuffix)
 	}
@@ -277,7 +279,7 @@ func (st *Store) Replace(name string, text []byte) error {
 		}
 		return nil
 	}
-	if err := WriteWhole(path, 0o644, bytesTo(text)); err != nil {
+	if err := document.WriteWhole(path, 0o644, document.Bytes(text)); err != nil {
 		return fmt.Errorf("scene %s: %w", name, err)
 	}
 	return nil
@@ -301,8 +303,21 @@ func (st *Store) keepFormer(name string, text []byte) error {
 		}
 		next = last + 1
 	}
-	if err := WriteWhole(formerPath(dir, name, next), 0o644, bytesTo(text)); err != nil {
-		return err
+	// Another instrument on the same folder may keep one at this moment: each has
+	// a number of its own, and what both kept is there once.
+	for {
+		path := formerPath(dir, name, next)
+		err := document.WriteNew(path, 0o644, document.Bytes(text))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if was, err := os.ReadFile(path); err == nil && bytes.Equal(was, text) {
+			return nil
+		}
+		next++
 	}
 	for len(numbers) >= KeptFormer {
 		_ = os.Remove(formerPath(dir, name, numbers[0]))
@@ -388,9 +403,9 @@ func (st *Store) Former() ([]Backup, error) {
 func (st *Store) OpenFormer(id string) (name string, text []byte, err error) {
 	name, number, ok := parseFormer(id)
 	if !ok {
-		return "", nil, fmt.Errorf("%q is no backup of a saved scene; expected one such as mine.3", clip(id))
+		return "", nil, fmt.Errorf("%q is no backup of a saved scene; expected one such as mine.3", document.Clip(id))
 	}
-	text, err = readFile(formerPath(filepath.Join(st.Dir, formerDir), name, number))
+	text, err = document.ReadFile(formerPath(filepath.Join(st.Dir, formerDir), name, number), MaxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil, fmt.Errorf("there is no backup %s of a saved scene: %w", id, ErrNotFound)
 	}

@@ -2,10 +2,12 @@ package scenes
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
@@ -132,5 +134,44 @@ func TestSave(t *testing.T) {
 	}
 	if files, _ := os.ReadDir(store.Dir); len(files) != 1 {
 		t.Errorf("left behind: %v", files)
+	}
+}
+
+// TestFormerOfTwo: of what two instruments on one folder save over, each keeps
+// all of its own.
+func TestFormerOfTwo(t *testing.T) {
+	dir := t.TempDir()
+	var all sync.WaitGroup
+	begin := make(chan struct{})
+	for who := range 6 {
+		st := &Store{Dir: dir}
+		all.Go(func() {
+			<-begin
+			for i := range 25 {
+				if err := st.keepFormer("mine", fmt.Appendf(nil, "state %d of %d", i, who)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	close(begin)
+	all.Wait()
+	numbers, err := formerOf(filepath.Join(dir, formerDir), "mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := map[string]bool{}
+	for i, n := range numbers {
+		text, err := os.ReadFile(formerPath(filepath.Join(dir, formerDir), "mine", n))
+		if err != nil || n != uint64(i+1) {
+			t.Errorf("number %d: %v", n, err)
+		}
+		kept[string(text)] = true
+	}
+	if len(kept) != 6*25 {
+		t.Errorf("%d of %d states are kept", len(kept), 6*25)
+	}
+	if files, _ := os.ReadDir(filepath.Join(dir, formerDir)); len(files) != len(numbers) {
+		t.Errorf("%d files for %d states", len(files), len(numbers))
 	}
 }

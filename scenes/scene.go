@@ -13,6 +13,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 	"github.com/k8s-synth/k8s-synth/mapping/rule"
 )
 
@@ -108,7 +109,7 @@ var label = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 func checkName(what, s string) error {
 	if !label.MatchString(s) {
-		return fmt.Errorf("%s is up to 63 lower-case letters, digits and dashes, this is %q", what, clip(s))
+		return fmt.Errorf("%s is up to 63 lower-case letters, digits and dashes, this is %q", what, document.Clip(s))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -85,8 +86,8 @@ func TestBadScripts(t *testing.T) {
 // wellPlaced tells whether every mistake names a line and a column.
 func wellPlaced(err error) bool {
 	for i, e := range unjoin(err) {
-		var placed *Error
-		if !errors.As(e, &placed) && i < maxErrors || placed != nil && (placed.Line < 1 || placed.Column < 1) {
+		var placed *document.Error
+		if !errors.As(e, &placed) && i < document.MaxErrors || placed != nil && (placed.Line < 1 || placed.Column < 1) {
 			return false
 		}
 	}
@@ -95,7 +96,7 @@ func wellPlaced(err error) bool {
 
 func TestFutureVersion(t *testing.T) {
 	_, err := Parse("x.yaml", []byte("version: 3\nwobble: 1\n"))
-	if !errors.Is(err, ErrVersion) || strings.Contains(err.Error(), "wobble") {
+	if !errors.Is(err, document.ErrVersion) || strings.Contains(err.Error(), "wobble") {
 		t.Errorf("got %v", err)
 	}
 	if want := "x.yaml:1:10: scene is of version 3; this program reads up to 1; update k8s-synth"; !strings.HasPrefix(fmt.Sprint(err), want) {
@@ -118,7 +119,7 @@ func TestHugeAndHostileFiles(t *testing.T) {
 	}
 	bomb += "modules: *m\n"
 	tests := map[string]struct{ data, want string }{
-		"too long":     {strings.Repeat("#", MaxFile+1), "at most 4194304"},
+		"too long":     {strings.Repeat("#", MaxFile+1), "more than 4194304"},
 		"alias bomb":   {bomb, "is an alias"},
 		"deep":         {"version: 1\nname: deep\nmodules: " + strings.Repeat("[", 9000) + strings.Repeat("]", 9000), "a module is a mapping"},
 		"many modules": {many("- {id: voice/v%d}\n", 150000), "the most is 256"},
@@ -135,40 +136,13 @@ func TestHugeAndHostileFiles(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %.300v, want …%s…", err, tt.want)
 			}
-			if n := len(unjoin(err)); n > maxErrors+1 {
+			if n := len(unjoin(err)); n > document.MaxErrors+1 {
 				t.Errorf("told %d mistakes", n)
 			}
 			if d := time.Since(start); d > 20*time.Second {
 				t.Errorf("took %v", d)
 			}
 		})
-	}
-}
-
-func TestNear(t *testing.T) {
-	known := []string{"replicas", "ready", "running", "image", "in", "deployment/web"}
-	for name, want := range map[string]string{
-		"replcas": "replicas", "relpicas": "replicas", "Ready": "ready", "runing": "running",
-		"deployment/wbe": "deployment/web", "ni": "in", "wobble": "", "x": "", "": "", strings.Repeat("r", 1000): "",
-	} {
-		got := near(name, known)
-		if want == "" && got != "" || want != "" && got != fmt.Sprintf("; did you mean %q?", want) {
-			t.Errorf("near(%.20q) = %q, want %q", name, got, want)
-		}
-	}
-}
-
-func TestDistance(t *testing.T) {
-	for _, tt := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"a", "", 1}, {"ab", "ba", 1}, {"kitten", "sitting", 3}, {"gate", "gates", 1}, {"übung", "ubung", 1}, {"ca", "abc", 3}} {
-		if got := distance(tt.a, tt.b, 99); got != tt.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
-		}
-		if got := distance(tt.b, tt.a, 99); got != tt.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", tt.b, tt.a, got, tt.want)
-		}
 	}
 }
 

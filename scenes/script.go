@@ -15,6 +15,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // ScriptVersion is the latest version of scripts that this program reads.
@@ -197,89 +198,89 @@ type heartbeat struct {
 }
 
 func parseScript(file string, data []byte) (*Script, error) {
-	d := &document{problems: problems{file: file}}
-	root := d.parse(data, "script")
-	if root == nil || !d.version(root, versionOnly(root), "script", ScriptVersion) {
-		return nil, d.err()
+	d := newReader(file, "script", ScriptVersion)
+	_, root := d.Root(data)
+	if root == nil {
+		return nil, d.Err()
 	}
 	s := &Script{Title: bareName(filepath.Base(file))}
 	namespace := DefaultNamespace
 	var events []event
-	for _, e := range d.fields(root, "a script", scriptFields) {
-		switch e.key.Value {
+	for _, e := range d.Fields(root, "a script", scriptFields) {
+		switch e.Name {
 		case "title", "about":
-			if t, ok := d.text(e); ok {
+			if t, ok := d.Text(e); ok {
 				t = strings.TrimRight(t, "\n")
-				if err := checkProse(e.key.Value, t, maxAbout, e.key.Value == "about"); err != nil {
-					d.node(e.value, "%w", err)
+				if err := checkProse(e.Name, t, maxAbout, e.Name == "about"); err != nil {
+					d.Node(e.Value, "%w", err)
 				}
-				if e.key.Value == "title" {
+				if e.Name == "title" {
 					s.Title = t
 				} else {
 					s.About = t
 				}
 			}
 		case "namespace":
-			if t, ok := d.text(e); ok {
+			if t, ok := d.Text(e); ok {
 				if err := checkName("namespace", t); err != nil {
-					d.node(e.value, "%w", err)
+					d.Node(e.Value, "%w", err)
 				}
 				namespace = t
 			}
 		case "events":
-			for _, n := range d.items(e) {
+			for _, n := range d.List(e, 0) {
 				if ev, ok := d.event(n); ok {
 					events = append(events, ev)
 				}
 			}
 		}
 	}
-	if err := d.err(); err != nil {
+	if err := d.Err(); err != nil {
 		return nil, err
 	}
-	s.Steps = perform(&d.problems, namespace, events)
-	if err := d.err(); err != nil {
+	s.Steps = perform(&d.Mistakes, namespace, events)
+	if err := d.Err(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
 // event reads one event.
-func (d *document) event(n *yaml.Node) (event, bool) {
+func (d *reader) event(n *yaml.Node) (event, bool) {
 	ev := event{node: n, gives: map[string]bool{}, sets: map[string]string{}}
-	before := len(d.errs) + d.skipped
-	entries := d.entries(n, "an event")
+	before := d.Count()
+	entries := d.Entries(n, "an event")
 	if n.Kind != yaml.MappingNode {
 		return ev, false
 	}
-	if e, ok := find(entries, "at"); !ok {
-		d.node(n, "the event has no time; expected at: seconds since the beginning")
-	} else if v, ok := d.number(e, 0, MaxLength.Seconds(), "seconds"); ok {
+	if e, ok := document.Find(entries, "at"); !ok {
+		d.Node(n, "the event has no time; expected at: seconds since the beginning")
+	} else if v, ok := d.Number(e, 0, MaxLength.Seconds(), "seconds"); ok {
 		ev.at = seconds(v)
 	}
 	// The subject is the first key that names one. A pod's event may also have
 	// a node: where the pod runs.
 	subjects := []string{"pod", "deployment", "service", "ingress", "hpa", "cronjob", "job", "namespace", "param", "boot", "composition", "etcd", "apiserver", "node"}
-	var subject entry
+	var subject document.Entry
 	for _, name := range subjects {
-		if e, ok := find(entries, name); ok {
+		if e, ok := document.Find(entries, name); ok {
 			subject = e
 			break
 		}
 	}
-	if subject.key == nil {
-		d.node(n, "the event is about nothing; expected one of %s%s", strings.Join(subjects, ", "), nearAny(entries, subjects))
+	if subject.Name == "" {
+		d.Node(n, "the event is about nothing; expected one of %s%s", strings.Join(subjects, ", "), nearAny(entries, subjects))
 		return ev, false
 	}
-	known := []string{"at", subject.key.Value}
-	switch subject.key.Value {
+	known := []string{"at", subject.Name}
+	switch subject.Name {
 	case "param":
 		ev.param = &ParamChange{}
 		known = append(known, "value")
 	case "boot":
 		ev.kind = &bootKind
 	default:
-		ev.kind = &scriptKinds[slices.IndexFunc(scriptKinds, func(k kind) bool { return k.name == subject.key.Value })]
+		ev.kind = &scriptKinds[slices.IndexFunc(scriptKinds, func(k kind) bool { return k.name == subject.Name })]
 		for _, f := range ev.kind.fields {
 			known = append(known, f.name)
 		}
@@ -296,9 +297,9 @@ func (d *document) event(n *yaml.Node) (event, bool) {
 		known = append(known, "quiet")
 	}
 	for _, e := range entries {
-		key := e.key.Value
+		key := e.Name
 		if !slices.Contains(known, key) {
-			d.unknown(e.key, "key", "an event of "+subject.key.Value, known)
+			d.Unknown(e.Key, "key", "an event of "+subject.Name, known)
 			continue
 		}
 		ev.gives[key] = true
@@ -311,10 +312,10 @@ func (d *document) event(n *yaml.Node) (event, bool) {
 			}
 		case key == "param":
 			d.paramEvent(&ev, e, entries)
-		case key == subject.key.Value:
-			if t, ok := d.text(e); ok {
+		case key == subject.Name:
+			if t, ok := d.Text(e); ok {
 				if t == "" {
-					d.node(e.value, "%s has no name", key)
+					d.Node(e.Value, "%s has no name", key)
 				}
 				ev.name = t
 				if ev.kind.object != "" {
@@ -323,9 +324,9 @@ func (d *document) event(n *yaml.Node) (event, bool) {
 				}
 			}
 		case key == "owner":
-			ev.owner, _ = d.text(e)
+			ev.owner, _ = d.Text(e)
 		case key == "replica":
-			ev.replica, _ = d.text(e)
+			ev.replica, _ = d.Text(e)
 		case key == "quiet":
 			v, _ := d.fieldValue(e, field{name: key, form: formTruth})
 			ev.quiet = v == "true"
@@ -341,28 +342,28 @@ func (d *document) event(n *yaml.Node) (event, bool) {
 		}
 	}
 	if ev.sets[mapping.FieldExists] == "" && ev.gives[mapping.FieldExists] && len(ev.sets) > 1 {
-		d.node(n, "what does not exist has no other fields; leave exists: false alone")
+		d.Node(n, "what does not exist has no other fields; leave exists: false alone")
 	}
 	if ev.grow != nil {
 		for key := range ev.sets {
 			if key != mapping.FieldReplicas {
-				d.node(n, "converge tells %s by itself; only replicas stands beside it", key)
+				d.Node(n, "converge tells %s by itself; only replicas stands beside it", key)
 			}
 		}
 		if r, err := strconv.Atoi(ev.sets[mapping.FieldReplicas]); err == nil && r > maxPods {
-			d.node(n, "converge makes at most %d pods, replicas is %d", maxPods, r)
+			d.Node(n, "converge makes at most %d pods, replicas is %d", maxPods, r)
 		}
 	}
 	if ev.beat != nil && len(ev.sets) > 0 {
-		d.node(n, "heartbeat tells revision and latency by itself; leave them out, or give latency in the heartbeat")
+		d.Node(n, "heartbeat tells revision and latency by itself; leave them out, or give latency in the heartbeat")
 	}
-	return ev, len(d.errs)+d.skipped == before
+	return ev, d.Count() == before
 }
 
 // nearAny proposes a subject for the key of an event that has none.
-func nearAny(entries []entry, subjects []string) string {
+func nearAny(entries []document.Entry, subjects []string) string {
 	for _, e := range entries {
-		if s := near(e.key.Value, subjects); s != "" && e.key.Value != "at" {
+		if s := document.Near(e.Name, subjects); s != "" && e.Name != "at" {
 			return s
 		}
 	}
@@ -370,17 +371,17 @@ func nearAny(entries []entry, subjects []string) string {
 }
 
 // fieldValue reads the value of a field in the stream's words.
-func (d *document) fieldValue(e entry, f field) (string, bool) {
-	n := e.value
+func (d *reader) fieldValue(e document.Entry, f field) (string, bool) {
+	n := e.Value
 	bad := func(expected string) (string, bool) {
-		d.node(n, "%s is %s, this is %s", f.name, expected, describe(n))
+		d.Node(n, "%s is %s, this is %s", f.name, expected, document.Describe(n))
 		return "", false
 	}
 	choice := func(words []string) (string, bool) {
 		if n.Kind == yaml.ScalarNode && n.Tag == "!!str" && slices.Contains(words, n.Value) {
 			return n.Value, true
 		}
-		d.node(n, "%s is one of %s, this is %s%s", f.name, strings.Join(words, ", "), describe(n), near(n.Value, words))
+		d.Node(n, "%s is one of %s, this is %s%s", f.name, strings.Join(words, ", "), document.Describe(n), document.Near(n.Value, words))
 		return "", false
 	}
 	switch f.form {
@@ -400,13 +401,13 @@ func (d *document) fieldValue(e entry, f field) (string, bool) {
 		}
 		return strconv.FormatInt(v, 10), true
 	case formSeconds, formTaken:
-		v, ok := d.number(e, 0, MaxLength.Seconds(), "seconds")
+		v, ok := d.Number(e, 0, MaxLength.Seconds(), "seconds")
 		return strconv.FormatFloat(math.Round(v*1e6)/1e6, 'f', -1, 64), ok
 	case formShare:
-		v, ok := d.number(e, 0, 1000, "")
+		v, ok := d.Number(e, 0, 1000, "")
 		return strconv.FormatFloat(v, 'f', -1, 64), ok
 	case formMoment:
-		v, ok := d.number(e, 0, MaxLength.Seconds(), "seconds")
+		v, ok := d.Number(e, 0, MaxLength.Seconds(), "seconds")
 		return epoch.Add(seconds(v)).Format(time.RFC3339Nano), ok
 	case formPhase:
 		return choice(phases)
@@ -423,45 +424,45 @@ func (d *document) fieldValue(e entry, f field) (string, bool) {
 }
 
 // paramEvent reads what a hand does.
-func (d *document) paramEvent(ev *event, e entry, entries []entry) {
-	text, ok := d.text(e)
+func (d *reader) paramEvent(ev *event, e document.Entry, entries []document.Entry) {
+	text, ok := d.Text(e)
 	if !ok {
 		return
 	}
 	a := mapping.Address("/" + strings.TrimPrefix(text, "/"))
 	id, name, err := a.Split()
 	if err != nil {
-		d.node(e.value, "%s is not a param; expected kind/name/param, such as deployment/web/replicas", describe(e.value))
+		d.Node(e.Value, "%s is not a param; expected kind/name/param, such as deployment/web/replicas", document.Describe(e.Value))
 		return
 	}
 	ev.param.Address = a
 	spec := instrument.Spec(id.Kind())
 	if spec == nil {
-		d.node(e.value, "unknown module %q; expected one of %s%s", id.Kind(), strings.Join(kinds(), ", "), near(id.Kind(), kinds()))
+		d.Node(e.Value, "unknown module %q; expected one of %s%s", id.Kind(), strings.Join(kinds(), ", "), document.Near(id.Kind(), kinds()))
 		return
 	}
 	i := spec.Param(name)
 	if i < 0 {
 		names := paramNames(spec)
-		d.node(e.value, "%s has no param %q; expected one of %s%s", spec.Kind, name, strings.Join(names, ", "), near(name, names))
+		d.Node(e.Value, "%s has no param %q; expected one of %s%s", spec.Kind, name, strings.Join(names, ", "), document.Near(name, names))
 		return
 	}
-	v, ok := find(entries, "value")
+	v, ok := document.Find(entries, "value")
 	if !ok {
-		d.node(ev.node, "the event has no value; expected value: %s", spec.Params[i].Range())
+		d.Node(ev.node, "the event has no value; expected value: %s", spec.Params[i].Range())
 		return
 	}
 	m := instrument.Module{ID: id, Params: map[string]float64{}, Text: map[string]string{}}
-	if !d.position(&m, name, v.value) {
+	if !d.position(&m, name, v.Value) {
 		return
 	}
 	// The patch knows what a param takes; this one has a single module.
 	if err := (&instrument.Patch{Modules: []instrument.Module{m}}).Validate(); err != nil {
 		for _, err := range unjoin(err) {
 			if pe, ok := err.(*instrument.PatchError); ok && strings.Contains(pe.Path, ".params.") {
-				d.node(v.value, "%w", pe.Err)
+				d.Node(v.Value, "%w", pe.Err)
 			} else if ok {
-				d.node(e.value, "%w", pe.Err)
+				d.Node(e.Value, "%w", pe.Err)
 			}
 		}
 		return
@@ -469,14 +470,14 @@ func (d *document) paramEvent(ev *event, e entry, entries []entry) {
 	ev.param.Value, ev.param.Word = m.Params[name], m.Text[name]
 }
 
-func (d *document) convergence(e entry) *convergence {
+func (d *reader) convergence(e document.Entry) *convergence {
 	c := &convergence{start: 0.6, ready: 0.9, stop: 0.4, stagger: 0.15, nodes: 3}
-	if e.value.Kind == yaml.ScalarNode && e.value.Tag == "!!null" {
+	if document.IsNull(e.Value) {
 		return c
 	}
-	for _, f := range d.fields(e.value, "converge", []string{"start", "ready", "stop", "stagger", "nodes"}) {
+	for _, f := range d.Fields(e.Value, "converge", []string{"start", "ready", "stop", "stagger", "nodes"}) {
 		to := &c.start
-		switch f.key.Value {
+		switch f.Name {
 		case "ready":
 			to = &c.ready
 		case "stop":
@@ -484,37 +485,37 @@ func (d *document) convergence(e entry) *convergence {
 		case "stagger":
 			to = &c.stagger
 		case "nodes":
-			if v, ok := d.whole(f, 1, maxNodes); ok {
+			if v, ok := d.Whole(f, 1, maxNodes); ok {
 				c.nodes = v
 			}
 			continue
 		}
-		if v, ok := d.number(f, 0, 3600, "seconds"); ok {
+		if v, ok := d.Number(f, 0, 3600, "seconds"); ok {
 			*to = v
 		}
 	}
 	return c
 }
 
-func (d *document) heartbeat(e entry) *heartbeat {
+func (d *reader) heartbeat(e document.Entry) *heartbeat {
 	h := &heartbeat{every: 1, latency: 0.004}
-	entries := d.fields(e.value, "heartbeat", []string{"every", "until", "latency"})
+	entries := d.Fields(e.Value, "heartbeat", []string{"every", "until", "latency"})
 	for _, f := range entries {
-		switch f.key.Value {
+		switch f.Name {
 		case "every":
-			if v, ok := d.number(f, 0.02, 3600, "seconds"); ok {
+			if v, ok := d.Number(f, 0.02, 3600, "seconds"); ok {
 				h.every = v
 			}
 		case "until":
-			h.until, _ = d.number(f, 0, MaxLength.Seconds(), "seconds")
+			h.until, _ = d.Number(f, 0, MaxLength.Seconds(), "seconds")
 		case "latency":
-			if v, ok := d.number(f, 0, 60, "seconds"); ok {
+			if v, ok := d.Number(f, 0, 60, "seconds"); ok {
 				h.latency = v
 			}
 		}
 	}
-	if _, ok := find(entries, "until"); !ok && e.value.Kind == yaml.MappingNode {
-		d.node(e.value, "heartbeat has no end; expected until: seconds since the beginning")
+	if _, ok := document.Find(entries, "until"); !ok && e.Value.Kind == yaml.MappingNode {
+		d.Node(e.Value, "heartbeat has no end; expected until: seconds since the beginning")
 	}
 	return h
 }
@@ -535,7 +536,7 @@ const (
 // performance plays a script: it keeps the state that old values come from,
 // and the queue of what is still to happen.
 type performance struct {
-	*problems
+	*document.Mistakes
 	namespace string
 	steps     []Step
 	now       time.Duration
@@ -591,8 +592,8 @@ func (q *jobs) Pop() any {
 }
 
 // perform plays events in the order of their time and returns every step.
-func perform(p *problems, namespace string, events []event) []Step {
-	f := &performance{problems: p, namespace: namespace, objects: map[string]*object{}, lives: map[string]int{},
+func perform(p *document.Mistakes, namespace string, events []event) []Step {
+	f := &performance{Mistakes: p, namespace: namespace, objects: map[string]*object{}, lives: map[string]int{},
 		pods: map[string][]*object{}, managed: map[string]bool{}}
 	for i := range events {
 		ev := &events[i]
@@ -610,7 +611,7 @@ func perform(p *problems, namespace string, events []event) []Step {
 // later queues something for a time.
 func (f *performance) later(at time.Duration, do func()) {
 	if at > MaxLength {
-		f.problems.at(f.at.Line, f.at.Column, "this goes on after %s, the most that a script may last", MaxLength)
+		f.At(f.at.Line, f.at.Column, "this goes on after %s, the most that a script may last", MaxLength)
 		f.stopped = true
 		return
 	}
@@ -619,7 +620,7 @@ func (f *performance) later(at time.Duration, do func()) {
 }
 
 func (f *performance) wrong(format string, a ...any) {
-	f.problems.at(f.at.Line, f.at.Column, format, a...)
+	f.At(f.at.Line, f.at.Column, format, a...)
 }
 
 func (f *performance) step(s Step) {
@@ -652,7 +653,7 @@ func (f *performance) play(ev *event) {
 	o := f.objects[key]
 	if ev.gives[mapping.FieldExists] && ev.sets[mapping.FieldExists] == "" {
 		if o == nil {
-			f.wrong("there is no %s %q at %s that could go%s", ev.kind.name, clip(ev.name), f.now, f.nearObject(ev))
+			f.wrong("there is no %s %q at %s that could go%s", ev.kind.name, document.Clip(ev.name), f.now, f.nearObject(ev))
 			return
 		}
 		f.remove(o, ev.quiet)
@@ -660,7 +661,7 @@ func (f *performance) play(ev *event) {
 	}
 	if o == nil {
 		if len(ev.kind.begin) > 0 && !slices.ContainsFunc(ev.kind.begin, func(k string) bool { return ev.gives[k] }) {
-			f.wrong("there is no %s %q at %s; its first event has one of %s%s", ev.kind.name, clip(ev.name), f.now, strings.Join(ev.kind.begin, ", "), f.nearObject(ev))
+			f.wrong("there is no %s %q at %s; its first event has one of %s%s", ev.kind.name, document.Clip(ev.name), f.now, strings.Join(ev.kind.begin, ", "), f.nearObject(ev))
 			return
 		}
 		o = f.add(ev.kind, ev.name, ev.owner, ev.replica, ev.sets, ev.quiet)
@@ -682,7 +683,7 @@ func (f *performance) nearObject(ev *event) string {
 		}
 	}
 	slices.Sort(names)
-	return near(ev.name, names)
+	return document.Near(ev.name, names)
 }
 
 // add makes an object, with the fields that it has from the start.
@@ -842,7 +843,7 @@ func (f *performance) converge(ev *event) {
 	}
 	switch {
 	case d == nil && len(sets) == 0:
-		f.wrong("there is no deployment %q at %s; expected replicas beside converge%s", clip(ev.name), f.now, f.nearObject(ev))
+		f.wrong("there is no deployment %q at %s; expected replicas beside converge%s", document.Clip(ev.name), f.now, f.nearObject(ev))
 		return
 	case d == nil:
 		d = f.add(ev.kind, ev.name, "", "", sets, ev.quiet)

@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 const (
@@ -60,48 +61,48 @@ var (
 )
 
 // setReader reads one set list.
-type setReader struct{ document }
+type setReader struct{ reader }
 
 // ParseSetList reads a set list; file is its name in errors.
 func ParseSetList(file string, data []byte) (*SetList, error) {
-	r := &setReader{document{problems: problems{file: file}}}
+	r := &setReader{newReader(file, "set list", Version)}
 	l := r.list(data)
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
 func (r *setReader) list(data []byte) *SetList {
-	root := r.parse(data, "set list")
-	if root == nil || !r.version(root, versionOnly(root), "set list", Version) {
+	_, root := r.Root(data)
+	if root == nil {
 		return nil
 	}
 	l := &SetList{}
-	fields := r.fields(root, "a set list", setlistFields)
-	if _, ok := find(fields, "name"); !ok {
-		r.node(root, "the set list has no name; expected a name: of lower-case letters, digits and dashes")
+	fields := r.Fields(root, "a set list", setlistFields)
+	if _, ok := document.Find(fields, "name"); !ok {
+		r.Node(root, "the set list has no name; expected a name: of lower-case letters, digits and dashes")
 	}
 	for _, e := range fields {
-		switch e.key.Value {
+		switch e.Name {
 		case "name":
 			var ok bool
-			if l.Name, ok = r.text(e); ok {
+			if l.Name, ok = r.Text(e); ok {
 				if err := checkName("name", l.Name); err != nil {
-					r.node(e.value, "%w", err)
+					r.Node(e.Value, "%w", err)
 				}
 			}
 		case "title":
 			var ok bool
-			if l.Title, ok = r.text(e); ok {
+			if l.Title, ok = r.Text(e); ok {
 				if err := checkProse("title", l.Title, maxTitle, false); err != nil {
-					r.node(e.value, "%w", err)
+					r.Node(e.Value, "%w", err)
 				}
 			}
 		case "scenes":
-			items := r.items(e)
+			items := r.List(e, 0)
 			if len(items) == 0 || len(items) > MaxEntries {
-				r.node(e.value, "a set list has 1 to %d scenes, this has %d", MaxEntries, len(items))
+				r.Node(e.Value, "a set list has 1 to %d scenes, this has %d", MaxEntries, len(items))
 				continue
 			}
 			for _, n := range items {
@@ -109,8 +110,8 @@ func (r *setReader) list(data []byte) *SetList {
 			}
 		}
 	}
-	if _, ok := find(fields, "scenes"); !ok {
-		r.node(root, "the set list has no scenes; expected scenes: [{scene: default}, …]")
+	if _, ok := document.Find(fields, "scenes"); !ok {
+		r.Node(root, "the set list has no scenes; expected scenes: [{scene: default}, …]")
 	}
 	if l.Title == "" {
 		l.Title = l.Name
@@ -121,56 +122,56 @@ func (r *setReader) list(data []byte) *SetList {
 // entry reads one scene of the list: a mapping, or its name alone.
 func (r *setReader) entry(l *SetList, n *yaml.Node) {
 	s := SetEntry{Crossfade: -1, Cut: DefaultCut}
-	fields := []entry{{key: &yaml.Node{Kind: yaml.ScalarNode, Value: "scene", Line: n.Line, Column: n.Column}, value: n}}
+	fields := []document.Entry{document.Item("scene", n)}
 	if n.Kind == yaml.MappingNode {
-		fields = r.fields(n, "a scene of a set list", setEntry)
+		fields = r.Fields(n, "a scene of a set list", setEntry)
 	}
-	if _, ok := find(fields, "scene"); !ok {
-		r.node(n, "the entry names no scene; expected scene: and its name")
+	if _, ok := document.Find(fields, "scene"); !ok {
+		r.Node(n, "the entry names no scene; expected scene: and its name")
 	}
 	for _, e := range fields {
-		switch e.key.Value {
+		switch e.Name {
 		case "scene":
 			var ok bool
-			if s.Scene, ok = r.text(e); ok {
+			if s.Scene, ok = r.Text(e); ok {
 				if err := checkName("scene", s.Scene); err != nil {
-					r.node(e.value, "%w", err)
+					r.Node(e.Value, "%w", err)
 				}
 			}
 		case "launch":
-			if w, ok := r.text(e); ok {
+			if w, ok := r.Text(e); ok {
 				if err := mapping.Quantum(w).Check(); err != nil {
-					r.node(e.value, "%w", err)
+					r.Node(e.Value, "%w", err)
 				}
 				s.Launch = mapping.Quantum(w)
 			}
 		case "crossfade":
-			if v, ok := r.number(e, 0, MaxCrossfade, "seconds"); ok {
+			if v, ok := r.Number(e, 0, MaxCrossfade, "seconds"); ok {
 				s.Crossfade = v
 			}
 		case "morph":
-			if v, ok := r.number(e, 0, MaxMorph, "seconds"); ok {
+			if v, ok := r.Number(e, 0, MaxMorph, "seconds"); ok {
 				s.Morph = v
 			}
 		case "cut":
-			if v, ok := r.number(e, 0, 1, "of the way"); ok {
+			if v, ok := r.Number(e, 0, 1, "of the way"); ok {
 				s.Cut = v
 			}
 		case "note":
 			var ok bool
-			if s.Note, ok = r.text(e); ok {
+			if s.Note, ok = r.Text(e); ok {
 				s.Note = strings.TrimRight(s.Note, "\n")
 				if err := checkProse("note", s.Note, maxNote, true); err != nil {
-					r.node(e.value, "%w", err)
+					r.Node(e.Value, "%w", err)
 				}
 			}
 		}
 	}
-	if e, ok := find(fields, "cut"); ok && s.Morph == 0 {
-		r.node(e.value, "cut is a point of a morph, and the entry has none; expected morph: and its seconds")
+	if e, ok := document.Find(fields, "cut"); ok && s.Morph == 0 {
+		r.Node(e.Value, "cut is a point of a morph, and the entry has none; expected morph: and its seconds")
 	}
-	if e, ok := find(fields, "crossfade"); ok && s.Morph > 0 {
-		r.node(e.value, "a scene that is morphed to is there all the way; leave crossfade out, or morph")
+	if e, ok := document.Find(fields, "crossfade"); ok && s.Morph > 0 {
+		r.Node(e.Value, "a scene that is morphed to is there all the way; leave crossfade out, or morph")
 	}
 	l.Entries = append(l.Entries, s)
 }
@@ -253,9 +254,9 @@ func (s *Store) OpenSetList(nameOrPath string) (*SetList, error) {
 		}
 		path = filepath.Join(s.Dir, nameOrPath+setlistSuffix)
 	}
-	data, err := readFile(path)
+	data, err := document.ReadFile(path, MaxFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &told{fmt.Sprintf("there is no set list %q; it would be the file %s", clip(nameOrPath), path), ErrNotFound}
+		return nil, document.Worded(fmt.Sprintf("there is no set list %q; it would be the file %s", document.Clip(nameOrPath), path), ErrNotFound)
 	} else if err != nil {
 		return nil, fmt.Errorf("set list: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,7 +11,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
+
+// ErrNotFound says that there is no scene or script of that name.
+var ErrNotFound = errors.New("not found")
 
 //go:embed *.yaml
 var shipped embed.FS
@@ -87,7 +91,7 @@ func (s *Store) Scripts() ([]Entry, error) {
 // or the ending .yaml is the path of a file. Where there is none, the error is
 // ErrNotFound and names those that there are.
 func (s *Store) Open(nameOrPath string) (*Scene, error) {
-	file, data, err := s.read(nameOrPath, "scene", []string{sceneSuffix}, s.List)
+	file, data, err := s.read(nameOrPath, "scene", MaxFile, []string{sceneSuffix}, s.List)
 	if err != nil {
 		return nil, err
 	}
@@ -97,23 +101,19 @@ func (s *Store) Open(nameOrPath string) (*Scene, error) {
 // OpenScript reads the script or take of a name, or at a path, as Open does.
 // A path may also end in .jsonl.
 func (s *Store) OpenScript(nameOrPath string) (*Script, error) {
-	file, data, err := s.read(nameOrPath, "script", []string{scriptSuffix, takeSuffix}, s.Scripts)
+	file, data, err := s.read(nameOrPath, "script", MaxTake, []string{scriptSuffix, takeSuffix}, s.Scripts)
 	if err != nil {
 		return nil, err
 	}
 	return ParseScript(file, data)
 }
 
-func (s *Store) read(nameOrPath, what string, suffixes []string, list func() ([]Entry, error)) (file string, data []byte, err error) {
+func (s *Store) read(nameOrPath, what string, most int, suffixes []string, list func() ([]Entry, error)) (file string, data []byte, err error) {
 	if nameOrPath == "" {
 		return "", nil, fmt.Errorf("%s: expected a name or the path of a file", what)
 	}
 	if strings.ContainsAny(nameOrPath, `/\`) || strings.HasSuffix(nameOrPath, ".yaml") || strings.HasSuffix(nameOrPath, ".jsonl") {
-		read := readFile
-		if what == "script" {
-			read = readScriptFile
-		}
-		data, err = read(nameOrPath)
+		data, err = document.ReadFile(nameOrPath, most)
 		if err != nil {
 			return "", nil, fmt.Errorf("%s: %w", what, err)
 		}
@@ -122,11 +122,7 @@ func (s *Store) read(nameOrPath, what string, suffixes []string, list func() ([]
 	for _, suffix := range suffixes {
 		if s.Dir != "" {
 			path := filepath.Join(s.Dir, nameOrPath+suffix)
-			read := readFile
-			if what == "script" {
-				read = readScriptFile
-			}
-			switch data, err = read(path); {
+			switch data, err = document.ReadFile(path, most); {
 			case err == nil:
 				return path, data, nil
 			case !errors.Is(err, fs.ErrNotExist):
@@ -149,8 +145,8 @@ func (s *Store) read(nameOrPath, what string, suffixes []string, list func() ([]
 	if own == "" {
 		own = "no folder of your own"
 	}
-	return "", nil, &told{fmt.Sprintf("there is no %s %q; there are %s (looked in %s and among those that ship; for a file give its path, with a slash or its ending)%s",
-		what, clip(nameOrPath), strings.Join(names, ", "), own, near(nameOrPath, names)), ErrNotFound}
+	return "", nil, document.Worded(fmt.Sprintf("there is no %s %q; there are %s (looked in %s and among those that ship; for a file give its path, with a slash or its ending)%s",
+		what, document.Clip(nameOrPath), strings.Join(names, ", "), own, document.Near(nameOrPath, names)), ErrNotFound)
 }
 
 func (s *Store) list(takes func(name string) bool, look func(file string, data []byte) (title, about string, err error)) ([]Entry, error) {
@@ -186,7 +182,7 @@ func (s *Store) list(takes func(name string) bool, look func(file string, data [
 		for _, f := range files {
 			if takes(f.Name()) && !f.IsDir() {
 				path := filepath.Join(s.Dir, f.Name())
-				data, err := readScriptFile(path)
+				data, err := document.ReadFile(path, MaxTake)
 				add(f.Name(), path, data, err)
 			}
 		}
@@ -209,64 +205,7 @@ func bareName(file string) string {
 	return file
 }
 
-func readAtMost(path string, most int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, most))
-}
-
-// WriteWhole makes a file that is there whole or not at all, whatever ends the
-// program or the machine: it is written beside its place, synced, renamed, and
-// its folder synced. A file that is there keeps its mode, and where it is a
-// link what it leads to is written; a new one gets mode, 0600 for what is
-// private. An error leaves what was there.
-func WriteWhole(path string, mode fs.FileMode, write func(io.Writer) error) (err error) {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	if info, err := os.Stat(path); err == nil {
-		if !info.Mode().IsRegular() {
-			return &fs.PathError{Op: "write", Path: path, Err: errors.New("it is no file")}
-		}
-		mode = info.Mode().Perm()
-	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if err = errors.Join(write(f), f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	// Some file systems cannot sync a folder; the file itself is.
-	_ = d.Sync()
-	return d.Close()
-}
-
-// bytesTo writes a text.
-func bytesTo(text []byte) func(io.Writer) error {
-	return func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	}
-}
-
-// unfinished is what WriteWhole leaves of a file of the store when it is killed.
+// unfinished is what document.WriteWhole leaves of a file of the store when it is killed.
 var unfinished = regexp.MustCompile(`^\.[-a-z0-9.]+\.yaml\.[0-9]+$`)
 
 // Sweep removes what programs that were killed left half written in the

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 const (
@@ -56,22 +56,11 @@ type ParamChange struct {
 
 // LoadScript reads the script or take at a path.
 func LoadScript(path string) (*Script, error) {
-	data, err := readScriptFile(path)
+	data, err := document.ReadFile(path, MaxTake)
 	if err != nil {
 		return nil, fmt.Errorf("script: %w", err)
 	}
 	return ParseScript(path, data)
-}
-
-func readScriptFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		return nil, fmt.Errorf("%s is a folder; expected a file", path)
-	}
-	return readAtMost(path, MaxTake+1)
 }
 
 // ParseScript reads a script in YAML, or a take: the stream as JSON lines.
@@ -125,10 +114,10 @@ var epoch = time.Unix(0, 0).UTC()
 // actions and problems have no time and are left out. A last line without its
 // end is what was being written when the recording stopped, and left out too.
 func parseTake(file string, data []byte) (*Script, error) {
-	p := &problems{file: file}
+	p := &document.Mistakes{File: file}
 	if len(data) > MaxTake {
-		p.at(1, 1, "the file is longer than %d bytes, the most that a take may have", MaxTake)
-		return nil, p.err()
+		p.At(1, 1, "the file is longer than %d bytes, the most that a take may have", MaxTake)
+		return nil, p.Err()
 	}
 	s := &Script{Title: bareName(filepath.Base(file))}
 	base, based := epoch, false
@@ -157,49 +146,49 @@ func parseTake(file string, data []byte) (*Script, error) {
 			if !ended && messages > 0 && !json.Valid(line) {
 				break
 			}
-			p.at(n, jsonColumn(line, err), "this is not a message of the stream: %v; expected one JSON object a line, such as {\"transition\":{…}}", err)
+			p.At(n, jsonColumn(line, err), "this is not a message of the stream: %v; expected one JSON object a line, such as {\"transition\":{…}}", err)
 			continue
 		}
 		messages++
 		switch {
 		case m.Hello != nil:
 			if m.Hello.Version > mapping.StreamVersion {
-				p.add(n, 1, laterVersion("take", m.Hello.Version, mapping.StreamVersion))
-				return nil, p.err()
+				p.Add(n, 1, document.LaterVersion("take", m.Hello.Version, mapping.StreamVersion))
+				return nil, p.Err()
 			}
 		case m.Transition != nil:
 			t := m.Transition
 			if t.Object.Kind == "" || t.Object.Name == "" || t.Field == "" {
-				p.at(n, 1, "the transition does not say of which kind, name and field it is")
+				p.At(n, 1, "the transition does not say of which kind, name and field it is")
 				continue
 			}
 			at, err := since(t.Time)
 			if err != nil {
-				p.add(n, 1, err)
+				p.Add(n, 1, err)
 				continue
 			}
 			t.Time = epoch.Add(at)
 			s.Steps = append(s.Steps, Step{At: at, Transition: t})
 		case m.Param != nil:
 			if _, _, err := m.Param.Address.Split(); err != nil {
-				p.add(n, 1, err)
+				p.Add(n, 1, err)
 				continue
 			}
 			at, err := since(m.Param.Time)
 			if err != nil {
-				p.add(n, 1, err)
+				p.Add(n, 1, err)
 				continue
 			}
 			s.Steps = append(s.Steps, Step{At: at, Param: &ParamChange{m.Param.Address, m.Param.Value, m.Param.Word}})
 		case m.Topology != nil, m.Action != nil, m.Problem != nil:
 		default:
-			p.at(n, 1, "the line says nothing; expected one of hello, transition, topology, action, problem, param")
+			p.At(n, 1, "the line says nothing; expected one of hello, transition, topology, action, problem, param")
 		}
 	}
-	if messages == 0 && len(p.errs) == 0 {
-		p.at(1, 1, "the file is empty; expected a take: the stream's messages, one JSON object a line")
+	if messages == 0 && p.Count() == 0 {
+		p.At(1, 1, "the file is empty; expected a take: the stream's messages, one JSON object a line")
 	}
-	if err := p.err(); err != nil {
+	if err := p.Err(); err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(s.Steps, byTime)

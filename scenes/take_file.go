@@ -17,6 +17,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 	"github.com/k8s-synth/k8s-synth/mapping/midi"
 )
 
@@ -344,7 +345,7 @@ func (rows *engineRows) UnmarshalJSON(b []byte) error {
 
 func parseRow(b []byte) (a instrument.Applied, lost bool, err error) {
 	wrong := func() (instrument.Applied, bool, error) {
-		return a, false, fmt.Errorf("%q is no row of the engine; expected [frame, kind, module, index, channel, value]", clip(string(b)))
+		return a, false, fmt.Errorf("%q is no row of the engine; expected [frame, kind, module, index, channel, value]", document.Clip(string(b)))
 	}
 	var fields [7][]byte
 	n := 0
@@ -512,7 +513,7 @@ func (w *wireLine) line() (l TakeLine, err error) {
 	case w.MIDI != nil:
 		b, err := hex.DecodeString(w.MIDI.Bytes)
 		if err != nil || len(b) == 0 || len(b) > 3 || b[0] < 0x80 {
-			return l, fmt.Errorf("%q is no MIDI message in hexadecimal, such as 903c64", clip(w.MIDI.Bytes))
+			return l, fmt.Errorf("%q is no MIDI message in hexadecimal, such as 903c64", document.Clip(w.MIDI.Bytes))
 		}
 		m := midi.Message{Size: uint8(len(b))}
 		copy(m.Data[:], b)
@@ -543,7 +544,7 @@ func (w *wireLine) line() (l TakeLine, err error) {
 		}
 	case w.Fade != "":
 		if w.Fade != "in" && w.Fade != "out" {
-			return l, fmt.Errorf("fade is in or out, got %q", clip(w.Fade))
+			return l, fmt.Errorf("fade is in or out, got %q", document.Clip(w.Fade))
 		}
 		fadeIn := w.Fade == "in"
 		in.Fade = &fadeIn
@@ -677,7 +678,7 @@ func NewTakeReader(file string, in io.Reader) (*TakeReader, error) {
 	case h == nil:
 		err = errors.New("the first line is not a take's head")
 	case h.Version > TakeVersion:
-		err = laterVersion("take", h.Version, TakeVersion)
+		err = document.LaterVersion("take", h.Version, TakeVersion)
 	case h.Version < 2:
 		err = fmt.Errorf("there is no take of version %d with a head", h.Version)
 	case h.Rate < 8000 || h.Rate > 192000:
@@ -713,9 +714,9 @@ func (t *TakeReader) Close() error {
 }
 
 func (t *TakeReader) at(column int, err error) error {
-	p := &problems{file: t.file}
-	p.add(max(t.line, 1), column, err)
-	return p.err()
+	p := &document.Mistakes{File: t.file}
+	p.Add(max(t.line, 1), column, err)
+	return p.Err()
 }
 
 // Next returns the next line, io.EOF after the last one. A last line without
@@ -801,7 +802,7 @@ func (t *TakeReader) readLine() ([]byte, error) {
 // times at which they were told, and params.
 func scriptOfTake(file string, data []byte) (*Script, error) {
 	if len(data) > MaxTake {
-		return nil, &Error{file, 1, 1, fmt.Errorf("the take is longer than %d bytes, the most that a script may have; render it with --take, which reads takes of any length", MaxTake)}
+		return nil, &document.Error{File: file, Line: 1, Column: 1, Err: fmt.Errorf("the take is longer than %d bytes, the most that a script may have; render it with --take, which reads takes of any length", MaxTake)}
 	}
 	t, err := NewTakeReader(file, bytes.NewReader(data))
 	if err != nil {

@@ -16,6 +16,8 @@ import (
 	"slices"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // What the inputs of a rig captured while a take was recorded stands in a file
@@ -199,12 +201,12 @@ func newInputsReader(file string, in io.Reader, h *TakeHead) (*InputsReader, err
 	line, err := r.r.ReadSlice('\n')
 	var head inputsHead
 	if err != nil || json.Unmarshal(line, &head) != nil || head.Inputs == nil {
-		return nil, &Error{file, 1, 1, errors.New("this is not what inputs of a take captured")}
+		return nil, &document.Error{File: file, Line: 1, Column: 1, Err: errors.New("this is not what inputs of a take captured")}
 	}
 	i := head.Inputs
 	switch {
 	case i.Version > inputsVersion:
-		err = laterVersion("file of inputs", i.Version, inputsVersion)
+		err = document.LaterVersion("file of inputs", i.Version, inputsVersion)
 	case i.ID != h.Inputs.ID:
 		err = errors.New("it was captured for another take")
 	case i.Rate != h.Rate:
@@ -218,7 +220,7 @@ func newInputsReader(file string, in io.Reader, h *TakeHead) (*InputsReader, err
 		}
 	}
 	if err != nil {
-		return nil, &Error{file, 1, 1, err}
+		return nil, &document.Error{File: file, Line: 1, Column: 1, Err: err}
 	}
 	r.Jacks = i.Jacks
 	if r.dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(4*maxInputs*MaxInputsChunk)); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Ends of a Transport.
@@ -54,36 +55,36 @@ var defaultTransport = Transport{Phrase: DefaultPhrase, Launch: mapping.Now}
 
 var transportFields = []string{"tempo", "beats", "clock", "phrase", "launch", "crossfade"}
 
-func (r *sceneReader) transport(e entry) {
+func (r *sceneReader) transport(e document.Entry) {
 	t := &r.patched.Transport
-	for _, f := range r.fields(e.value, "transport", transportFields) {
-		switch f.key.Value {
+	for _, f := range r.Fields(e.Value, "transport", transportFields) {
+		switch f.Name {
 		case "tempo":
 			k := clockKnob("tempo")
-			if v, ok := r.number(f, k.Min, k.Max, k.Unit); ok {
+			if v, ok := r.Number(f, k.Min, k.Max, k.Unit); ok {
 				t.Tempo = v
 			}
 		case "beats":
 			k := clockKnob("beats")
-			if n, ok := r.whole(f, int(k.Min), int(k.Max)); ok {
+			if n, ok := r.Whole(f, int(k.Min), int(k.Max)); ok {
 				t.Beats = n
 			}
 		case "clock":
-			t.Clock, _ = r.text(f)
+			t.Clock, _ = r.Text(f)
 		case "phrase":
-			if n, ok := r.whole(f, 1, MaxPhrase); ok {
+			if n, ok := r.Whole(f, 1, MaxPhrase); ok {
 				t.Phrase = n
 			}
 		case "launch":
-			if w, ok := r.text(f); ok {
+			if w, ok := r.Text(f); ok {
 				if err := mapping.Quantum(w).Check(); err != nil {
-					r.node(f.value, "%w", err)
+					r.Node(f.Value, "%w", err)
 				} else {
 					t.Launch = mapping.Quantum(w)
 				}
 			}
 		case "crossfade":
-			if v, ok := r.number(f, 0, MaxCrossfade, "seconds"); ok {
+			if v, ok := r.Number(f, 0, MaxCrossfade, "seconds"); ok {
 				t.Crossfade = v
 			}
 		}
@@ -109,15 +110,15 @@ func (s *Scene) ClockOf() *instrument.Module {
 // clocked turns the knobs of the Clock to what the transport of a file says.
 // A knob that the file turns itself, too, is a mistake: one of the two would be
 // forgotten.
-func (r *sceneReader) clocked(transport entry) {
+func (r *sceneReader) clocked(transport document.Entry) {
 	s := r.patched
 	m := s.ClockOf()
 	if m == nil {
 		return
 	}
-	for _, f := range r.fields(transport.value, "transport", transportFields) {
+	for _, f := range r.Fields(transport.Value, "transport", transportFields) {
 		var v float64
-		switch f.key.Value {
+		switch f.Name {
 		case "tempo":
 			v = s.Transport.Tempo
 		case "beats":
@@ -126,11 +127,11 @@ func (r *sceneReader) clocked(transport entry) {
 		if v == 0 {
 			continue
 		}
-		if _, twice := m.Params[f.key.Value]; twice {
-			r.node(f.key, "%s is said by the params of %s as well; expected it in one place", f.key.Value, m.ID)
+		if _, twice := m.Params[f.Name]; twice {
+			r.Node(f.Key, "%s is said by the params of %s as well; expected it in one place", f.Name, m.ID)
 			continue
 		}
-		m.Params[f.key.Value] = v
+		m.Params[f.Name] = v
 	}
 }
 
@@ -185,9 +186,9 @@ func (t Transport) Next(q mapping.Quantum, from, after int64, rate float64) (fra
 	return from + int64(math.Ceil(k*step-1e-3)), true
 }
 
-func (r *sceneReader) bindings(e entry) {
-	for _, n := range r.items(e) {
-		if w, ok := r.text(entry{e.key, n}); ok {
+func (r *sceneReader) bindings(e document.Entry) {
+	for _, n := range r.List(e, 0) {
+		if w, ok := r.Text(document.Item(e.Name, n)); ok {
 			r.patched.Bindings = append(r.patched.Bindings, w)
 		}
 	}
@@ -206,7 +207,7 @@ func (s *Scene) checkStage(check func(string, error), between func(what string, 
 		check("transport", between("beats", float64(t.Beats), k.Min, k.Max, "beats"))
 	}
 	if t.Clock != "" && s.Patch.Module(instrument.ModuleID("clock/"+t.Clock)) == nil {
-		check("transport", fmt.Errorf("the scene has no clock/%s", clip(t.Clock)))
+		check("transport", fmt.Errorf("the scene has no clock/%s", document.Clip(t.Clock)))
 	}
 	if n := len(s.Bindings); n > maxBindings {
 		check("bindings", fmt.Errorf("the scene names %d mappings; the most is %d", n, maxBindings))

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k8s-synth/k8s-synth/dsp"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 const (
@@ -77,56 +78,56 @@ func (s *Scene) checkTunings(check func(string, error)) {
 }
 
 // tunings reads the tunings of a scene.
-func (r *sceneReader) readTunings(e entry) {
+func (r *sceneReader) readTunings(e document.Entry) {
 	r.patched.Tunings = map[string]Tuning{}
-	r.tunings = map[string]map[string]entry{}
-	for _, one := range r.entries(e.value, "tunings") {
-		from := map[string]entry{"": one}
+	r.tunings = map[string]map[string]document.Entry{}
+	for _, one := range r.Entries(e.Value, "tunings") {
+		from := map[string]document.Entry{"": one}
 		var t Tuning
 		read := true
-		for _, f := range r.fields(one.value, "a tuning", tuningFields) {
-			from[f.key.Value] = f
+		for _, f := range r.Fields(one.Value, "a tuning", tuningFields) {
+			from[f.Name] = f
 			var ok bool
-			if f.key.Value == "scl" {
+			if f.Name == "scl" {
 				t.SCL, ok = r.scala(f, scaleSuffix)
 			} else {
 				t.KBM, ok = r.scala(f, mapSuffix)
 			}
 			read = read && ok
 		}
-		if _, ok := from["scl"]; !ok && one.value.Kind == yaml.MappingNode {
-			r.node(one.key, "the tuning has no scl: the text of a Scala file, or the name of one beside this file")
+		if _, ok := from["scl"]; !ok && one.Value.Kind == yaml.MappingNode {
+			r.Node(one.Key, "the tuning has no scl: the text of a Scala file, or the name of one beside this file")
 			read = false
 		}
-		if read && one.value.Kind == yaml.MappingNode {
-			r.patched.Tunings[one.key.Value] = t
-			r.tunings[one.key.Value] = from
+		if read && one.Value.Kind == yaml.MappingNode {
+			r.patched.Tunings[one.Name] = t
+			r.tunings[one.Name] = from
 		}
 	}
 }
 
 // scala returns the text of a Scala file: the value itself, or what the file of
 // that name beside the scene holds.
-func (r *sceneReader) scala(e entry, suffix string) (text string, ok bool) {
-	v := e.value
-	if v.Kind != yaml.ScalarNode || v.Tag == "!!null" || v.Value == "" {
-		r.node(v, "%s is the text of a Scala file, or the name of one beside this file, this is %s", e.key.Value, describe(v))
+func (r *sceneReader) scala(e document.Entry, suffix string) (text string, ok bool) {
+	v := e.Value
+	if v.Kind != yaml.ScalarNode || document.IsNull(v) || v.Value == "" {
+		r.Node(v, "%s is the text of a Scala file, or the name of one beside this file, this is %s", e.Name, document.Describe(v))
 		return "", false
 	}
 	if strings.Contains(v.Value, "\n") || !strings.HasSuffix(v.Value, suffix) {
 		return v.Value, true
 	}
 	if !filepath.IsLocal(v.Value) {
-		r.node(v, "%s names a file beside this one or below, this is %q", e.key.Value, clip(v.Value))
+		r.Node(v, "%s names a file beside this one or below, this is %q", e.Name, document.Clip(v.Value))
 		return "", false
 	}
-	data, err := readFile(filepath.Join(filepath.Dir(r.file), v.Value))
+	data, err := document.ReadFile(filepath.Join(filepath.Dir(r.File), v.Value), MaxFile)
 	if err != nil {
-		r.node(v, "%w", err)
+		r.Node(v, "%w", err)
 		return "", false
 	}
 	if len(data) > MaxFile {
-		r.node(v, "%s has more than %d bytes", v.Value, MaxFile)
+		r.Node(v, "%s has more than %d bytes", v.Value, MaxFile)
 		return "", false
 	}
 	return string(data), true
@@ -142,11 +143,11 @@ func (r *sceneReader) tuningFault(f fault) bool {
 	name, field, _ := strings.Cut(name, ".")
 	from := r.tunings[name]
 	if e, ok := from[field]; ok && field != "" {
-		r.node(e.value, "%s: %w", field, f.err)
+		r.Node(e.Value, "%s: %w", field, f.err)
 	} else if e, ok := from[""]; ok {
-		r.node(e.key, "%w", f.err)
+		r.Node(e.Key, "%w", f.err)
 	} else {
-		r.add(1, 1, f.err)
+		r.Add(1, 1, f.err)
 	}
 	return true
 }

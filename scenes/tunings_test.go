@@ -96,7 +96,7 @@ func TestBadTunings(t *testing.T) {
 	head := "version: 1\nname: x\ntunings:\n"
 	for name, c := range map[string]struct{ text, want string }{
 		"no scl":       {"  a: {kbm: x.kbm}\n", "x.yaml:4:3: the tuning has no scl"},
-		"no file":      {"  a: {scl: none.scl}\n", "x.yaml:4:12: stat none.scl: no such file"},
+		"no file":      {"  a: {scl: none.scl}\n", "x.yaml:4:12: open none.scl: no such file"},
 		"elsewhere":    {"  a: {scl: ../a.scl}\n", `x.yaml:4:12: scl names a file beside this one or below, this is "../a.scl"`},
 		"bad scale":    {"  a:\n    scl: |\n      t\n      2\n      x\n      2/1\n", "x.yaml:5:10: scl: line 3:"},
 		"bad map":      {"  a:\n    scl: \"t\\n1\\n2/1\\n\"\n    kbm: nonsense\n", "x.yaml:6:10: kbm: line 1:"},

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 const (
@@ -294,22 +295,22 @@ func (w *WatchReader) Read(file string, in io.Reader) error {
 				line = counted.line(dec.InputOffset())
 			}
 			if errors.Is(err, errWatchValue) {
-				return &Error{file, line, 1, err}
+				return &document.Error{File: file, Line: line, Column: 1, Err: err}
 			}
-			return &Error{file, line, 1, fmt.Errorf("this is not a recorded watch: %w; expected JSON objects, as \"kubectl get pods --watch -o json\" writes them", err)}
+			return &document.Error{File: file, Line: line, Column: 1, Err: fmt.Errorf("this is not a recorded watch: %w; expected JSON objects, as \"kubectl get pods --watch -o json\" writes them", err)}
 		}
 		line := counted.line(dec.InputOffset() - int64(len(raw)) + 1)
 		counted.pass(dec.InputOffset())
 		any = true
 		if err := w.value(raw, line); err != nil {
-			return &Error{file, line, 1, err}
+			return &document.Error{File: file, Line: line, Column: 1, Err: err}
 		}
 	}
 	if !any {
-		return &Error{file, 1, 1, errors.New("the file has no event of a watch and no object")}
+		return &document.Error{File: file, Line: 1, Column: 1, Err: errors.New("the file has no event of a watch and no object")}
 	}
 	if err := w.flush(); err != nil {
-		return &Error{file, 1, 1, err}
+		return &document.Error{File: file, Line: 1, Column: 1, Err: err}
 	}
 	return nil
 }
@@ -349,7 +350,7 @@ func (w *WatchReader) value(raw json.RawMessage, line int) error {
 		w.relist = map[string]map[string]bool{}
 		return nil
 	default:
-		return fmt.Errorf("there is no event %q; expected ADDED, MODIFIED, DELETED, BOOKMARK or ERROR", clip(ev.kind))
+		return fmt.Errorf("there is no event %q; expected ADDED, MODIFIED, DELETED, BOOKMARK or ERROR", document.Clip(ev.kind))
 	}
 	o := &apiObject{}
 	if err := json.Unmarshal(raw, o); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // What the observer of a cluster tells of each kind of object, read from its
@@ -607,11 +608,11 @@ func quantityOf(raw json.RawMessage) (float64, bool, error) {
 	text := strings.Trim(string(raw), `"`)
 	m := quantityForm.FindStringSubmatch(text)
 	if m == nil {
-		return 0, false, fmt.Errorf("%q is no quantity, such as 250m or 1Gi", clip(text))
+		return 0, false, fmt.Errorf("%q is no quantity, such as 250m or 1Gi", document.Clip(text))
 	}
 	v, err := strconv.ParseFloat(m[1]+m[2], 64)
 	if err != nil {
-		return 0, false, fmt.Errorf("%q is no quantity, such as 250m or 1Gi", clip(text))
+		return 0, false, fmt.Errorf("%q is no quantity, such as 250m or 1Gi", document.Clip(text))
 	}
 	return v * quantityUnit[m[3]], true, nil
 }

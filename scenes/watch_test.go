@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // readWatch reads recordings of kubectl from testdata/watch: a Deployment of
@@ -267,7 +268,7 @@ func FuzzWatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r := WatchReader{}
 		if err := r.Read("f", bytes.NewReader(data)); err != nil {
-			var e *Error
+			var e *document.Error
 			if !errors.As(err, &e) {
 				t.Fatalf("%v says not where", err)
 			}
@@ -368,7 +369,7 @@ func TestWatchThatIsCutShort(t *testing.T) {
 	if err != nil || len(w.Told) != 1 || w.Left["an event that was cut short at the end"] != 1 {
 		t.Errorf("%v: %+v", err, w)
 	}
-	var wrong *Error
+	var wrong *document.Error
 	if _, err := watchOf(t, text+"E1129 watch closed\n"+text); !errors.As(err, &wrong) || wrong.Line != 3 {
 		t.Errorf("%v", err)
 	}

@@ -48,7 +48,7 @@ func (p *player) serveDo(w http.ResponseWriter, r *http.Request) {
 		err = <-saved
 	}
 	if !asked {
-		http.Error(w, "the instrument is starting or ending", http.StatusServiceUnavailable)
+		http.Error(w, errAway.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	if err != nil {

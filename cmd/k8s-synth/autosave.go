@@ -242,7 +242,7 @@ the place of is kept as well.`,
 		c.Flags().StringVar(&dir, "state-dir", "", "the instrument's state directory")
 	}
 	list.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	restore.Flags().StringVar(&as, "as", "", "name of the scene (default state-N)")
+	restore.Flags().StringVar(&as, "as", "", "name of the scene (default: state-N, or its own where it was saved over)")
 	restore.Flags().BoolVar(&force, "force", false, "take the place of a scene of that name")
 	return []*cobra.Command{list, restore}
 }

@@ -277,7 +277,7 @@ func (b *bindings) do(dos []bind.Do) {
 		}
 		if err != nil {
 			b.engine.Refused(d)
-			b.p.log.Warn("refused", "err", err, "from", d.Source)
+			b.p.logRefused(t, err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,9 +28,7 @@ func devicesCommand() *cobra.Command {
 				if devices == nil {
 					devices = []hardware.DeviceInfo{}
 				}
-				e := json.NewEncoder(out)
-				e.SetIndent("", "  ")
-				return e.Encode(devices)
+				return printJSON(out, devices)
 			}
 			t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(t, "BACKEND\tNAME\tCHANNELS\tRATES\tID")

@@ -121,7 +121,7 @@ func (w *flacWriter) WritePlanar(out [][]float32, scale float32) error {
 	for i := range out[0] {
 		for c, ch := range out {
 			v := math.Round(float64(ch[i]*k) * flacFull)
-			if v != v {
+			if math.IsNaN(v) {
 				v = 0
 			}
 			if v > flacFull-1 || v < -flacFull {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -72,15 +71,7 @@ func sceneFromCluster(ctx context.Context, o fromClusterOptions, out, note io.Wr
 	if len(deployments) == 0 {
 		return fmt.Errorf("namespace %s has no Deployment to listen to", o.namespace)
 	}
-	slices.SortFunc(deployments, func(a, b found) int { return cmp.Or(b.replicas-a.replicas, strings.Compare(a.name, b.name)) })
-	var chosen, left []found
-	for _, d := range deployments {
-		if len(chosen) < o.most && nameFits.MatchString(d.name) {
-			chosen = append(chosen, d)
-		} else {
-			left = append(left, d)
-		}
-	}
+	chosen, left := chords(deployments, o.most)
 	if len(chosen) == 0 {
 		return fmt.Errorf("no Deployment of namespace %s can be a module; a module's name has at most 42 lower-case letters, digits and dashes, as %q has not", o.namespace, left[0].name)
 	}
@@ -99,15 +90,7 @@ func sceneFromCluster(ctx context.Context, o fromClusterOptions, out, note io.Wr
 		_, err = out.Write(text)
 		return err
 	}
-	f, err := os.OpenFile(o.out, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return fmt.Errorf("scene: %w", err)
-	}
-	if _, err = f.Write(text); err != nil {
-		f.Close()
-		return fmt.Errorf("scene: %w", err)
-	}
-	if err := f.Close(); err != nil {
+	if err := writeNew(o.out, text); err != nil {
 		return fmt.Errorf("scene: %w", err)
 	}
 	fmt.Fprintf(note, "wrote %s: %d Deployments of namespace %s\n", filepath.Clean(o.out), len(chosen), o.namespace)
@@ -121,6 +104,20 @@ var nameFits = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$`)
 type found struct {
 	name     string
 	replicas int
+}
+
+// chords chooses who gets a chord: those with the most replicas, at most so
+// many, whose names can be a module's.
+func chords(list []found, most int) (chosen, left []found) {
+	slices.SortFunc(list, func(a, b found) int { return cmp.Or(b.replicas-a.replicas, strings.Compare(a.name, b.name)) })
+	for _, d := range list {
+		if len(chosen) < most && nameFits.MatchString(d.name) {
+			chosen = append(chosen, d)
+		} else {
+			left = append(left, d)
+		}
+	}
+	return chosen, left
 }
 
 // lookAt runs the observer, listening only, until it has every first list.

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 	"github.com/k8s-synth/k8s-synth/mapping/layout"
 )
 
@@ -83,8 +83,7 @@ Kill and drain are dead until ARM is pressed, for ten seconds.`,
 				_, err = cmd.OutOrStdout().Write(data)
 				return err
 			}
-			whole := func(w io.Writer) error { _, err := w.Write(data); return err }
-			if err := writeWhole(o.out, whole); err != nil {
+			if err := writeWhole(o.out, document.Bytes(data)); err != nil {
 				return fmt.Errorf("layout: %w", err)
 			}
 			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %d pages for %g × %g\n", o.out, len(l.Pages), l.Width, l.Height)
@@ -192,7 +191,7 @@ func (p *player) servePatch(w http.ResponseWriter, _ *http.Request) {
 		patch := p.rack.Patch().Clone()
 		now = playedPatch{p.scene.Name, patch.Modules, patch.Cables}
 	}) {
-		http.Error(w, "the instrument is starting or ending", http.StatusServiceUnavailable)
+		http.Error(w, errAway.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

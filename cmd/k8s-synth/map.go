@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -214,12 +215,12 @@ func midnamOf(s *scenes.Scene, m *bind.Map, rack *mapping.Rack) *midi.Midnam {
 		if any != nil {
 			// What is bound on every channel is bound here as well.
 			for _, n := range any.Notes {
-				if !hasNote(k.Notes, n.Number) {
+				if !slices.ContainsFunc(k.Notes, func(o midi.MidnamNote) bool { return o.Number == n.Number }) {
 					k.Notes = append(k.Notes, n)
 				}
 			}
 			for _, n := range any.Controls {
-				if !hasControl(k.Controls, n) {
+				if !slices.ContainsFunc(k.Controls, func(o midi.MidnamControl) bool { return o.Kind == n.Kind && o.Number == n.Number }) {
 					k.Controls = append(k.Controls, n)
 				}
 			}
@@ -239,24 +240,6 @@ func midnamOf(s *scenes.Scene, m *bind.Map, rack *mapping.Rack) *midi.Midnam {
 		d.Sets = append(d.Sets, set)
 	}
 	return d
-}
-
-func hasNote(list []midi.MidnamNote, number int) bool {
-	for _, n := range list {
-		if n.Number == number {
-			return true
-		}
-	}
-	return false
-}
-
-func hasControl(list []midi.MidnamControl, c midi.MidnamControl) bool {
-	for _, o := range list {
-		if o.Kind == c.Kind && o.Number == c.Number {
-			return true
-		}
-	}
-	return false
 }
 
 // midnamKinds are the controls that a .midnam file can name.

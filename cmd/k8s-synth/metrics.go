@@ -67,7 +67,7 @@ func (p *player) snapshot() (playStatus, error) {
 // serveMetrics begins to serve metrics where that was asked for, and says so
 // where it cannot be done: a port that is taken is no reason not to play.
 func (p *player) serveMetrics(ctx context.Context) {
-	if p.o.metrics == "" || p.o.metrics == "off" {
+	if p.o.metrics == "" || p.o.metrics == off {
 		return
 	}
 	m, err := listenMetrics(p.o.metrics, p.snapshot, p.log)

@@ -49,7 +49,7 @@ func (m *midiSurface) total() (t midiTotal) {
 func (p *player) serveMIDI(w http.ResponseWriter, _ *http.Request) {
 	var m *midiSurface
 	if !p.ask(func() { m = p.midi }) {
-		http.Error(w, "the instrument is starting or ending", http.StatusServiceUnavailable)
+		http.Error(w, errAway.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	if m == nil {

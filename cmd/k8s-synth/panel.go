@@ -97,9 +97,7 @@ func printPanels(w io.Writer, list []port.Info, asJSON bool) error {
 		if list == nil {
 			list = []port.Info{}
 		}
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(list)
+		return printJSON(w, list)
 	}
 	if len(list) == 0 {
 		fmt.Fprintln(w, "there are none; \"k8s-synth panel emulate\" makes one without hardware")

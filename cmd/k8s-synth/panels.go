@@ -218,7 +218,7 @@ func (s *panels) rebind() {
 	}
 }
 
-// plugged takes over that a MIDI port came or went that a panel may be behind.
+// panelPort takes over that a MIDI port came or went that a panel may be behind.
 func (p *player) panelPort(name string, out, there bool) {
 	s := p.panels
 	if s == nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"image"
 	"image/color"
@@ -149,10 +150,13 @@ func (p *picture) happened(s scenes.Step) {
 			m.word = t.Object.Name + " " + m.word
 		}
 	} else if s.Param != nil {
-		m.word, m.color = fmt.Sprintf("%s %g", s.Param.Address, s.Param.Value), color.RGBA{0xff, 0xe0, 0x7a, 0xff}
+		m.word, m.color = fmt.Sprintf("%s %s", s.Param.Address, stands(s.Param)), color.RGBA{0xff, 0xe0, 0x7a, 0xff}
 	}
 	p.marks = append(p.marks, m)
 }
+
+// stands is where a hand turned a param to.
+func stands(c *scenes.ParamChange) string { return cmp.Or(c.Word, fmt.Sprintf("%g", c.Value)) }
 
 // heat is the colour of a level between 0 and 1: black, blue, red, yellow, white.
 func heat(v float64) color.RGBA {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"net/netip"
 	"os"
@@ -757,12 +756,7 @@ func (p *player) received(m mapping.Message) {
 // problem tells the player what is wrong. The same trouble, again and again,
 // is told once in ten seconds.
 func (p *player) problem(b mapping.Problem) {
-	key := b.Where + b.Text
-	old := func(_ string, told time.Time) bool { return time.Since(told) > 10*time.Second }
-	if told, ok := p.problems[key]; !ok || old(key, told) {
-		// Texts hold names and times, so that there is no end of them.
-		maps.DeleteFunc(p.problems, old)
-		p.problems[key] = time.Now()
+	if p.news(b.Where + b.Text) {
 		p.log.Warn("the cluster", "where", b.Where, "problem", b.Text)
 		p.web.says("problem", b.Where, b.Text)
 	}
@@ -1050,13 +1044,8 @@ func (p *player) apply(t turn) {
 	default:
 		err = p.set(t)
 	}
-	if err == nil {
-		return
-	}
-	p.log.Warn("refused", "err", err, "from", t.source)
-	p.web.refused(t, err)
-	if p.osc != nil {
-		p.osc.refused(t, err)
+	if err != nil {
+		p.refused(t, err)
 	}
 }
 

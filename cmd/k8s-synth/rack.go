@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -60,9 +59,7 @@ code is 1 where the rack does not fit.`,
 			}
 			report := with.Audit(rackModules(s))
 			if asJSON {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				err = e.Encode(report)
+				err = printJSON(cmd.OutOrStdout(), report)
 			} else {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", s.Name, s.Title)
 				err = report.WriteText(cmd.OutOrStdout())

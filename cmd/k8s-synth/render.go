@@ -149,18 +149,18 @@ func render(ctx context.Context, o renderOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	part := filepath.Join(filepath.Dir(o.out), "."+filepath.Base(o.out)+".part")
-	w, err := createSound(o.out, part, o.rate, 2)
+	out, err := newOutput(o.out, 0o666)
 	if err != nil {
-		_ = os.Remove(part)
+		return fmt.Errorf("render: %w", err)
+	}
+	defer func() { err = errors.Join(err, out.drop()) }()
+	w, err := createSound(o.out, out.part, o.rate, 2)
+	if err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
 	defer func() {
 		if w != nil {
 			_ = w.Close() // why it is given up has been said
-		}
-		if err != nil {
-			_ = os.Remove(part)
 		}
 	}()
 	total := int64(math.Round(o.seconds * float64(o.rate)))
@@ -204,7 +204,7 @@ func render(ctx context.Context, o renderOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
-	if err := inPlace(part, o.out, true); err != nil {
+	if err := out.keep(true); err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
 	took := time.Since(began).Seconds()

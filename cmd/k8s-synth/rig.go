@@ -1,9 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/hardware"
 	"github.com/k8s-synth/k8s-synth/hardware/rig"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 func rigCommand() *cobra.Command {
@@ -98,9 +99,7 @@ func rigShowCommand() *cobra.Command {
 				speakers = append(speakers, s+1)
 			}
 			if asJSON {
-				e := json.NewEncoder(out)
-				e.SetIndent("", "  ")
-				return e.Encode(map[string]any{"name": r.Name, "title": r.Title, "interface": r.Interface.Name, "playback": r.Playback(), "capture": r.Capture(),
+				return printJSON(out, map[string]any{"name": r.Name, "title": r.Title, "interface": r.Interface.Name, "playback": r.Playback(), "capture": r.Capture(),
 					"speakers": speakers, "outputs": outputs, "inputs": inputs, "remarks": r.Remarks()})
 			}
 			fmt.Fprintf(out, "%s: %s, %d channels out, %d in\n", r.Name, r.Interface.Title, r.Playback(), r.Capture())
@@ -174,9 +173,7 @@ func rigProfilesCommand() *cobra.Command {
 				all = []*rig.Profile{p}
 			}
 			if asJSON {
-				e := json.NewEncoder(out)
-				e.SetIndent("", "  ")
-				return e.Encode(all)
+				return printJSON(out, all)
 			}
 			t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(t, "PROFILE\tDEVICE\tOUTPUTS\tFULL SCALE\tCOUPLING\tSURE")
@@ -327,16 +324,9 @@ func writeNew(path string, text []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, os.ErrExist) {
+	err := document.WriteNew(path, 0o644, document.Bytes(text))
+	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%s is there already, and is not overwritten; name another file", path)
 	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(path))
-	}
-	return nil
+	return err
 }

@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
-	"github.com/k8s-synth/k8s-synth/mapping"
 	"github.com/k8s-synth/k8s-synth/scenes"
 )
 
@@ -79,9 +78,7 @@ func sceneCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := mapping.TopologyOf(s.Patch, nil)
-			t.Scene, t.Namespace = s.Name, s.Namespace
-			text, err := yaml.Marshal(t)
+			text, err := yaml.Marshal(topologyOf(s))
 			if err != nil {
 				return fmt.Errorf("topology of %s: %w", s.Name, err)
 			}

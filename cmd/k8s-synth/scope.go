@@ -16,7 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
-	"github.com/k8s-synth/k8s-synth/scenes"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // scopePicture is what the running instrument answers for a scope.
@@ -49,7 +49,7 @@ func (p *player) serveScope(w http.ResponseWriter, r *http.Request) {
 	})
 	switch {
 	case !asked:
-		http.Error(w, "the instrument is starting or ending", http.StatusServiceUnavailable)
+		http.Error(w, errAway.Error(), http.StatusServiceUnavailable)
 	case len(scopes) == 0:
 		http.Error(w, "the patch has no scope; add a module scope/NAME to the scene and a cable to its a", http.StatusNotFound)
 	case answer.Name == "":
@@ -153,5 +153,5 @@ func writeScope(path string, t *instrument.Trace) error {
 
 // writeWhole writes a file that anyone may read, whole or not at all.
 func writeWhole(path string, write func(io.Writer) error) error {
-	return scenes.WriteWhole(path, 0o644, write)
+	return document.WriteWhole(path, 0o644, write)
 }

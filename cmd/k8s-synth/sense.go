@@ -49,9 +49,7 @@ over OSC with /sense.`,
 						return err
 					}
 				case asJSON:
-					e := json.NewEncoder(out)
-					e.SetIndent("", "  ")
-					return e.Encode(&r)
+					return printJSON(out, &r)
 				case watch:
 					var b strings.Builder
 					drawSense(&b, &r)

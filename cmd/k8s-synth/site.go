@@ -337,8 +337,8 @@ func aboutWith(other http.Handler, log *slog.Logger, room *soundRoom) http.Handl
 }
 
 // scoreOf reads what happens in the first seconds of a script, which is the
-// length of its example: pods, each in
-// the first lane that is free when it comes, and what a player would point at.
+// length of its example: pods, each in the first lane that is free when it comes,
+// and what a player would point at.
 func scoreOf(script *scenes.Script, seconds float64) *site.Score {
 	s := &site.Score{Seconds: seconds}
 	type pod struct {
@@ -390,15 +390,10 @@ func scoreOf(script *scenes.Script, seconds float64) *site.Score {
 		at := step.At.Seconds()
 		if c := step.Param; c != nil {
 			member := strings.TrimPrefix(string(c.Address), "/")
-			if _, name, err := c.Address.Split(); err == nil {
-				id, _, _ := c.Address.Split()
+			if id, name, err := c.Address.Split(); err == nil {
 				member = id.Name() + " " + strings.ReplaceAll(name, "_", " ")
 			}
-			value := c.Word
-			if value == "" {
-				value = fmt.Sprintf("%g", c.Value)
-			}
-			mark(at, member+" "+value, true)
+			mark(at, member+" "+stands(c), true)
 			continue
 		}
 		t := step.Transition

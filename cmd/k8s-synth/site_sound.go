@@ -27,6 +27,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 	"github.com/k8s-synth/k8s-synth/mapping/web/site"
 	"github.com/k8s-synth/k8s-synth/scenes"
 )
@@ -537,7 +538,7 @@ func (s *soundRoom) keep(name string, text []byte) error {
 		return err
 	}
 	s.forget()
-	return writeWhole(s.file(name), func(w io.Writer) error { _, err := w.Write(text); return err })
+	return writeWhole(s.file(name), document.Bytes(text))
 }
 
 // soundsLive is how long sounds of another build are kept.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"math"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 	"github.com/k8s-synth/k8s-synth/mapping/rule"
 	"github.com/k8s-synth/k8s-synth/scenes"
 )
@@ -887,7 +887,7 @@ func (p *player) restoreFile(slot string, text []byte, done func(error)) {
 
 // replaceFile writes a file whole or not at all; a new one is private.
 func replaceFile(path string, data []byte) error {
-	return scenes.WriteWhole(path, 0o600, func(w io.Writer) error { _, err := w.Write(data); return err })
+	return document.WriteWhole(path, 0o600, document.Bytes(data))
 }
 
 // openSetList has the list read that next and previous step through. Steps that

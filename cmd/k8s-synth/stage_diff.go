@@ -20,11 +20,16 @@ import (
 	"github.com/k8s-synth/k8s-synth/scenes"
 )
 
-// topologyText is the Kubernetes part of a scene, as it is published.
-func topologyText(s *scenes.Scene) ([]byte, error) {
+// topologyOf is the Kubernetes part of a scene, as it is published.
+func topologyOf(s *scenes.Scene) mapping.Topology {
 	t := mapping.TopologyOf(s.Patch, nil)
 	t.Scene, t.Namespace = s.Name, s.Namespace
-	text, err := json.Marshal(t) // which is YAML, too
+	return t
+}
+
+// topologyText is that as a text.
+func topologyText(s *scenes.Scene) ([]byte, error) {
+	text, err := json.Marshal(topologyOf(s)) // which is YAML, too
 	if err != nil {
 		return nil, fmt.Errorf("topology of %s: %w", s.Name, err)
 	}
@@ -79,25 +84,15 @@ func (p *player) serveScene(w http.ResponseWriter, _ *http.Request) {
 
 // playedScene asks the instrument that listens at a socket what it plays.
 func playedScene(ctx context.Context, socket string) (*scenes.Scene, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://play/scene", nil)
-	if err != nil {
+	const what = "what plays"
+	var text []byte
+	if err := fetchWith(ctx, socket, "/scene", what, func(r io.Reader) (err error) {
+		text, err = io.ReadAll(io.LimitReader(r, scenes.MaxFile+1))
+		return err
+	}); err != nil {
 		return nil, err
 	}
-	resp, err := socketClient(socket).Do(req)
-	if err != nil {
-		return nil, notPlaying(socket, "scene", err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, scenes.MaxFile+1))
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = errors.New(strings.TrimSpace(string(text)))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("what plays: %w", err)
-	}
-	return scenes.Parse("what plays", text)
+	return scenes.Parse(what, text)
 }
 
 func diffCommand() *cobra.Command {

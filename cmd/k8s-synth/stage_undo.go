@@ -48,11 +48,7 @@ func (p *player) undone(err error) {
 		u := p.stage.undos[0]
 		p.stage.undos = p.stage.undos[1:]
 		if err != nil {
-			p.log.Warn("refused", "err", err, "from", u.t.source)
-			p.web.refused(u.t, err)
-			if p.osc != nil {
-				p.osc.refused(u.t, err)
-			}
+			p.refused(u.t, err)
 		}
 		if u.t.answer != nil {
 			u.t.answer <- err

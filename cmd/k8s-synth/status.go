@@ -26,6 +26,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/hardware"
 	panelport "github.com/k8s-synth/k8s-synth/hardware/backplane/port"
+	"github.com/k8s-synth/k8s-synth/kube/cluster/paths"
 	"github.com/k8s-synth/k8s-synth/mapping"
 	"github.com/k8s-synth/k8s-synth/mapping/midi/port"
 	"github.com/k8s-synth/k8s-synth/mapping/osc"
@@ -295,7 +296,7 @@ func listenStatus(dir string, p *player) (_ *statusServer, err error) {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
 		var s playStatus
 		if !p.ask(func() { s = p.gather() }) {
-			http.Error(w, "the instrument is starting or ending", http.StatusServiceUnavailable)
+			http.Error(w, errAway.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -332,19 +333,22 @@ func fetchStatus(ctx context.Context, path string) (*playStatus, error) {
 }
 
 // fetch asks the instrument that listens at path for what is at a place, and
-// decodes it into v.
+// decodes it from JSON into v.
 func fetch(ctx context.Context, path, place string, v any) error {
 	what := strings.Trim(strings.SplitN(place, "?", 2)[0], "/")
+	return fetchWith(ctx, path, place, what, func(r io.Reader) error { return json.NewDecoder(r).Decode(v) })
+}
+
+// fetchWith has what is at a place of the instrument that listens at path read;
+// errors call it what.
+func fetchWith(ctx context.Context, path, place, what string, read func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", path)
-	}, DisableKeepAlives: true}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://play"+place, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := client.Do(req)
+	resp, err := socketClient(path).Do(req)
 	if err != nil {
 		return notPlaying(path, what, err)
 	}
@@ -353,7 +357,7 @@ func fetch(ctx context.Context, path, place string, v any) error {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 500))
 		return fmt.Errorf("%s: %s", what, strings.TrimSpace(string(text)))
 	}
-	if err := json.NewDecoder(resp.Body).Decode(v); err != nil {
+	if err := read(resp.Body); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
@@ -382,9 +386,7 @@ func statusCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(s)
+				return printJSON(cmd.OutOrStdout(), s)
 			}
 			s.print(cmd.OutOrStdout())
 			return nil
@@ -530,7 +532,7 @@ func kubeconfigCommand() *cobra.Command {
 				fmt.Fprintln(cmd.OutOrStdout(), s.Kubeconfig)
 				return nil
 			}
-			file, err := findKubeconfig(d)
+			file, err := paths.FindKubeconfig(filepath.Join(d, "cluster"))
 			if err != nil {
 				return err
 			}

@@ -42,14 +42,8 @@ func (s *oscSurface) actionNodes() []osc.Node {
 		}
 		nodes = append(nodes, n)
 	}
-	word := func(p interface{ Load() *string }) string {
-		if w := p.Load(); w != nil {
-			return *w
-		}
-		return ""
-	}
-	says("/scene/load", actScene, "s", "the scene that plays, by name", func() string { return word(&s.scene) })
-	says("/learn", actLearn, "s", "the address that the next control that moves is bound to; empty: whatever moves next", func() string { return word(&s.learns) })
+	says("/scene/load", actScene, "s", "the scene that plays, by name", func() string { return wordOf(&s.scene) })
+	says("/learn", actLearn, "s", "the address that the next control that moves is bound to; empty: whatever moves next", func() string { return wordOf(&s.learns) })
 	nodes = append(nodes, osc.Node{Address: "/plug", Tags: "ss", Access: osc.Write, Doc: "puts a cable from an output, kind/name/jack, into an input",
 		Set: func(args []osc.Arg, c osc.Cause) error {
 			return s.turn(turn{action: actPlug + ":" + args[0].Text() + "->" + args[1].Text(), asked: "/plug", source: c.From.String(), at: c.At})
@@ -61,7 +55,7 @@ func (s *oscSurface) actionNodes() []osc.Node {
 	says("/layer", actLayer, "i", "the layer of the mappings", nil)
 	says("/scene/slot", actSlot, "i", "plays the snapshot in a slot, 1 … 16", nil)
 	says("/scene/snapshot", actSnapshot, "i", "keeps what plays in a slot, 1 … 16", nil)
-	says("/scene/setlist", actSetList, "s", "the set list that next and previous step through, by name; off is none", func() string { return word(&s.setlist) })
+	says("/scene/setlist", actSetList, "s", "the set list that next and previous step through, by name; off is none", func() string { return wordOf(&s.setlist) })
 	// A number, because the older TouchOSC lights nothing by true and false.
 	nodes = append(nodes, osc.Node{Address: "/silenced", Tags: "i", Access: osc.Read, Doc: "1 since a panic, until /resume or another scene", Range: []osc.Range{{Min: 0, Max: 1}},
 		Get: func(dst []osc.Arg) []osc.Arg { return append(dst, asNumber(s.silenced.Load())) }})
@@ -96,7 +90,7 @@ func (s *oscSurface) controlNodes(others []osc.Node) (nodes []osc.Node) {
 // stray takes a control of a layout of somebody's own while learning waits for
 // one: its address is not known yet.
 func (s *oscSurface) stray(m *osc.Message, c osc.Cause) bool {
-	if w := s.learns.Load(); w == nil || *w == "" {
+	if wordOf(&s.learns) == "" {
 		return false
 	}
 	args := m.Args()
@@ -191,8 +185,16 @@ func (s *oscSurface) slotChanged(now mapping.Slot) (other bool) {
 	return was.Pod != now.Pod
 }
 
+// wordOf is what the surface said last, empty before it did.
+func wordOf(p *atomic.Pointer[string]) string {
+	if w := p.Load(); w != nil {
+		return *w
+	}
+	return ""
+}
+
 // says tells the subscribers a word of the instrument's own.
-func (s *oscSurface) says(p interface{ Store(*string) }, address, word string) {
+func (s *oscSurface) says(p *atomic.Pointer[string], address, word string) {
 	p.Store(&word)
 	s.Notify(address, netip.AddrPort{}, osc.String(word))
 }
@@ -221,12 +223,7 @@ func (s *oscSurface) stageNodes() []osc.Node {
 				return s.turn(turn{action: actPosition, value: a[0].Float(), asked: "/scene/morph/position", source: c.From.String(), at: c.At})
 			}},
 		{Address: "/scene/waiting", Tags: "s", Access: osc.Read, Doc: "the scene that waits for its moment; empty for none",
-			Get: func(dst []osc.Arg) []osc.Arg {
-				if w := s.waiting.Load(); w != nil {
-					return append(dst, osc.String(*w))
-				}
-				return append(dst, osc.String(""))
-			}},
+			Get: func(dst []osc.Arg) []osc.Arg { return append(dst, osc.String(wordOf(&s.waiting))) }},
 	}
 }
 
@@ -238,11 +235,10 @@ func quanta() (words []string) {
 }
 
 // saysNew is says, where that is another word than before.
-func (s *oscSurface) saysNew(p *atomic.Pointer[string], address, word string) {
-	if w := p.Load(); w == nil && word == "" || w != nil && *w == word {
-		return
+func (s *oscSurface) saysNew(p *atomic.Pointer[string], address, text string) {
+	if wordOf(p) != text {
+		s.says(p, address, text)
 	}
-	s.says(p, address, word)
 }
 
 func asNumber(on bool) osc.Arg {

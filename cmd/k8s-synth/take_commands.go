@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -104,9 +103,7 @@ func listTakes(w io.Writer, dirs []string, asJSON bool) error {
 		}
 	}
 	if asJSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(all)
+		return printJSON(w, all)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "TAKE\tRECORDED\tLENGTH\tSCENE\tSIZE")
@@ -122,7 +119,7 @@ func listTakes(w io.Writer, dirs []string, asJSON bool) error {
 		if e.Seconds > 0 {
 			length = clock(e.Seconds)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.Path, recorded, length, e.Scene, kilobytes(e.Bytes))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", e.Path, recorded, length, e.Scene, fileSize(e.Bytes))
 	}
 	return t.Flush()
 }
@@ -136,8 +133,9 @@ func clock(seconds float64) string {
 	return d.Round(time.Second).String()
 }
 
-func kilobytes(n int64) string {
-	if n < 1<<20 {
+// fileSize writes bytes as people read them.
+func fileSize(n int64) string {
+	if n < 1e6 {
 		return fmt.Sprintf("%d kB", (n+999)/1000)
 	}
 	return fmt.Sprintf("%.1f MB", float64(n)/1e6)
@@ -352,9 +350,7 @@ func takeShowCommand() *cobra.Command {
 				fmt.Fprintln(os.Stderr, "wrote", picture)
 			}
 			if asJSON {
-				enc := json.NewEncoder(w)
-				enc.SetIndent("", "  ")
-				return enc.Encode(s)
+				return printJSON(w, s)
 			}
 			s.print(w)
 			return nil
@@ -793,14 +789,9 @@ func sceneForWatch(w *scenes.Watch, o importOptions, note io.Writer) (*scenes.Sc
 	for name, n := range w.Deployments {
 		list = append(list, found{name, n})
 	}
-	slices.SortFunc(list, func(a, b found) int { return cmp.Or(b.replicas-a.replicas, strings.Compare(a.name, b.name)) })
-	var chosen []found
-	for _, d := range list {
-		if len(chosen) < o.most && nameFits.MatchString(d.name) {
-			chosen = append(chosen, d)
-		} else {
-			fmt.Fprintf(note, "no chord for deployment %s (%d replicas)\n", d.name, d.replicas)
-		}
+	chosen, left := chords(list, o.most)
+	for _, d := range left {
+		fmt.Fprintf(note, "no chord for deployment %s (%d replicas)\n", d.name, d.replicas)
 	}
 	namespace = cmp.Or(namespace, "default")
 	if len(chosen) == 0 {

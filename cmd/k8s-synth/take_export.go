@@ -523,7 +523,7 @@ func exportMIDI(ctx context.Context, take string, scene *scenes.Scene, to io.Wri
 	}
 	defer t.Close()
 	at, extra := jackChannels(t, jacks)
-	src, err := openTakeSource(t, scene, 0, true, extra, takeTail)
+	src, err := takeSourceOf(t, scene, 0, takeHow{anew: true}, extra, takeTail)
 	if err != nil {
 		return nil, err
 	}

@@ -166,18 +166,10 @@ func TestTakeHearsItsInputsAgain(t *testing.T) {
 	if err := os.Rename(scenes.InputsPath(path), scenes.InputsPath(path)+"x"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openTakeSource(r, nil, 0, false, nil, 1); err == nil || !strings.Contains(err.Error(), "not there") {
+	if _, err := takeSourceOf(r, nil, 0, takeHow{}, nil, 1); err == nil || !strings.Contains(err.Error(), "not there") {
 		t.Errorf("the inputs are missing: %v", err)
 	}
-	again, err := scenes.OpenTake(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer again.Close()
-	src, err := takeSourceOf(again, nil, 0, takeHow{deaf: true}, nil, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := soundOf(t, path, takeHow{deaf: true})
 	if _, err := pour(context.Background(), src, path, 0, func([][]float32) error { return nil }); err != nil || !strings.Contains(strings.Join(src.remarks(), " "), "left out") {
 		t.Errorf("%v: %q", err, src.remarks())
 	}
@@ -193,15 +185,7 @@ func TestTakeWithoutItsInputs(t *testing.T) {
 	if _, err := os.Stat(scenes.InputsPath(path)); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("what was captured was kept")
 	}
-	r, err := scenes.OpenTake(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	src, err := openTakeSource(r, nil, 0, false, nil, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := soundOf(t, path, takeHow{})
 	if _, err := pour(context.Background(), src, path, 0, func([][]float32) error { return nil }); err != nil || len(src.remarks()) != 1 || src.how() == "as it was played" {
 		t.Errorf("%v: %q, %q", err, src.how(), src.remarks())
 	}
@@ -212,24 +196,7 @@ func TestTakeThatWasKilledHearsItsInputs(t *testing.T) {
 	dir := t.TempDir()
 	path, cut := filepath.Join(dir, "ears.take.jsonl"), filepath.Join(dir, "cut.take.jsonl")
 	ears(t, path, true, 3000, nil)
-	var want [][]float32
-	collect := func(path string) (out []float32) {
-		r, err := scenes.OpenTake(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		src, err := openTakeSource(r, nil, 0, false, nil, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer src.close()
-		if _, err := pour(context.Background(), src, path, 0, func(b [][]float32) error { out = append(out, b[0]...); return nil }); err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
-	want = append(want, collect(path))
+	want := leftOf(t, path)
 	for _, name := range []string{"", ".inputs"} {
 		b, err := os.ReadFile(path + name)
 		if err != nil {
@@ -242,13 +209,13 @@ func TestTakeThatWasKilledHearsItsInputs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got := collect(cut)
-	if len(got) < 1000*64 || len(got) >= len(want[0]) || len(got)%64 != 0 {
-		t.Fatalf("%d of %d frames", len(got), len(want[0]))
+	got := leftOf(t, cut)
+	if len(got) < 1000*64 || len(got) >= len(want) || len(got)%64 != 0 {
+		t.Fatalf("%d of %d frames", len(got), len(want))
 	}
 	for i, v := range got {
-		if math.Float32bits(v) != math.Float32bits(want[0][i]) {
-			t.Fatalf("frame %d is %g, and was %g", i, v, want[0][i])
+		if math.Float32bits(v) != math.Float32bits(want[i]) {
+			t.Fatalf("frame %d is %g, and was %g", i, v, want[i])
 		}
 	}
 }
@@ -364,15 +331,7 @@ func TestReplayIsExact(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r0.Close()
-	src, err := openTakeSource(r0, nil, 0, false, nil, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer src.close()
-	var was []float32
-	if _, err := pour(context.Background(), src, path, 0, func(b [][]float32) error { was = append(was, b[0]...); return nil }); err != nil {
-		t.Fatal(err)
-	}
+	was := leftOf(t, path)
 	for _, from := range []int64{0, 77777} {
 		r := &replay{path: path, head: r0.Head, exact: true, own: true, stretch: 1}
 		r.sockets(2, instrument.Sockets{})

@@ -181,16 +181,7 @@ func TestTakeOfAnotherMachine(t *testing.T) {
 		if err := os.WriteFile(path, bytes.Replace(text, []byte(`"rate"`), line, 1), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r, err := scenes.OpenTake(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		src, err := openTakeSource(r, nil, 0, false, nil, 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer src.close()
+		src := soundOf(t, path, takeHow{})
 		if got := strings.Join(src.remarks(), "\n"); strings.Contains(got, "pdp11+fused") != told || strings.Contains(got, scenes.Machine()) != told {
 			t.Errorf("of a take of %q it says %q", machine, got)
 		}
@@ -203,13 +194,8 @@ func TestTakeOfAnotherMachine(t *testing.T) {
 			t.Errorf("of a take of %q it shows %s", machine, b.String())
 		}
 		// Played anew it is as good here as there.
-		anew, err := scenes.OpenTake(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer anew.Close()
-		if src, err = openTakeSource(anew, nil, 0, true, nil, 1); err != nil || strings.Contains(strings.Join(src.remarks(), ""), "pdp11") {
-			t.Errorf("%v", err)
+		if all := soundOf(t, path, takeHow{anew: true}).remarks(); strings.Contains(strings.Join(all, ""), "pdp11") {
+			t.Errorf("played anew it says %q", all)
 		}
 	}
 }

@@ -264,15 +264,11 @@ type takeHow struct {
 	deaf bool // inputs are at 0 V
 }
 
-// openTakeSource opens a take as it sounded or, where it is not known or a
-// scene or rate of another kind is asked for, to be played anew. Tail is how
-// long, in seconds, a take that does not say when it ends sounds after its last
-// line.
-func openTakeSource(t *scenes.TakeReader, scene *scenes.Scene, rate int, anew bool, extra []string, tail float64) (*takeSource, error) {
-	return takeSourceOf(t, scene, rate, takeHow{anew: anew}, extra, tail)
-}
-
-// takeSourceOf is openTakeSource with a say in what is heard. Close it.
+// takeSourceOf opens a take as it sounded or, where that is not known or how, a
+// scene, or a rate in Hz (0 is the take's) asks for it, to be played anew. Extra
+// names jacks that get channels after those of the take. Tail is how long, in
+// seconds, a take that does not say when it ends sounds after its last line.
+// Close it.
 func takeSourceOf(t *scenes.TakeReader, scene *scenes.Scene, rate int, how takeHow, extra []string, tail float64) (s *takeSource, err error) {
 	s = &takeSource{rate: t.Head.Rate, machine: t.Head.Machine, channel: t.Head.Channels + len(extra), wanted: t.Head.Sockets != nil && len(t.Head.Sockets.Inputs) > 0}
 	if rate != 0 {

@@ -65,20 +65,37 @@ func incident(t testing.TB, scene string, speed float64) string {
 	return path
 }
 
-// renderedSum renders a take and sums up its bits.
-func renderedSum(t testing.TB, path string, anew bool) (sum uint64, frames int64, peak float32) {
+// soundOf opens the sound of a take, until the test is over.
+func soundOf(t testing.TB, path string, how takeHow) *takeSource {
 	t.Helper()
 	r, err := scenes.OpenTake(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	src, err := openTakeSource(r, nil, 0, anew, nil, 1)
+	t.Cleanup(func() { r.Close() })
+	src, err := takeSourceOf(r, nil, 0, how, nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(src.close)
+	return src
+}
+
+// leftOf renders the first channel of a take as it sounded.
+func leftOf(t testing.TB, path string) (out []float32) {
+	t.Helper()
+	if _, err := pour(context.Background(), soundOf(t, path, takeHow{}), path, 0, func(b [][]float32) error { out = append(out, b[0]...); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// renderedSum renders a take and sums up its bits.
+func renderedSum(t testing.TB, path string, anew bool) (sum uint64, frames int64, peak float32) {
+	t.Helper()
+	src := soundOf(t, path, takeHow{anew: anew})
 	h := fnv.New64a()
-	frames, err = pour(context.Background(), src, path, 0, func(block [][]float32) error {
+	frames, err := pour(context.Background(), src, path, 0, func(block [][]float32) error {
 		for _, ch := range block {
 			for _, v := range ch {
 				peak = max(peak, v, -v)
@@ -478,7 +495,7 @@ func TestTakeExportsEachChannel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	plain, err := openTakeSource(r, nil, 0, true, nil, takeTail)
+	plain, err := takeSourceOf(r, nil, 0, takeHow{anew: true}, nil, takeTail)
 	if err != nil {
 		t.Fatal(err)
 	}

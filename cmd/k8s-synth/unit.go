@@ -3,7 +3,6 @@ package main
 import (
 	_ "embed"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/k8s-synth/k8s-synth/kube/cluster/paths"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 //go:embed k8s-synth.service
@@ -45,7 +44,7 @@ func unitCommand() *cobra.Command {
 				return fmt.Errorf("install: %w", err)
 			}
 			path := filepath.Join(dir, "k8s-synth.service")
-			if err := writeWhole(path, func(w io.Writer) error { _, err := io.WriteString(w, text); return err }); err != nil {
+			if err := writeWhole(path, document.Bytes([]byte(text))); err != nil {
 				return fmt.Errorf("install: %w", err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "wrote %s\nnow: systemctl --user daemon-reload && systemctl --user enable --now k8s-synth\n", path)
@@ -73,10 +72,4 @@ func notifySystemd(state string) {
 		_, _ = c.Write([]byte(state))
 		_ = c.Close()
 	}
-}
-
-// findKubeconfig is the kubeconfig of the cluster in an instrument's state
-// directory.
-func findKubeconfig(dir string) (string, error) {
-	return paths.FindKubeconfig(filepath.Join(dir, "cluster"))
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/k8s-synth/k8s-synth/hardware/vcv"
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/instrument/faceplate"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 	"github.com/k8s-synth/k8s-synth/scenes"
 )
 
@@ -189,7 +190,7 @@ puts it back. Without -o nothing is written; the report is the same.`,
 			if err := writeWhole(extra, i.Extra.Write); err != nil {
 				return fmt.Errorf("vcv: %w", err)
 			}
-			if err := writeWhole(o.path, func(w io.Writer) error { _, err := w.Write(text); return err }); err != nil {
+			if err := writeWhole(o.path, document.Bytes(text)); err != nil {
 				return fmt.Errorf("vcv: %w", err)
 			}
 			done.Written = []string{o.path, extra}
@@ -349,7 +350,7 @@ func (o *output) folder(w io.Writer, files map[string][]byte) error {
 			if err := os.MkdirAll(filepath.Dir(paths[i]), 0o755); err != nil {
 				return err
 			}
-			if err := writeWhole(paths[i], func(w io.Writer) error { _, err := w.Write(files[n]); return err }); err != nil {
+			if err := writeWhole(paths[i], document.Bytes(files[n])); err != nil {
 				return err
 			}
 		}

@@ -307,9 +307,7 @@ func (p *player) webStatus() any {
 	g := p.gather()
 	learns := ""
 	if p.osc != nil {
-		if w := p.osc.learns.Load(); w != nil {
-			learns = *w
-		}
+		learns = wordOf(&p.osc.learns)
 	}
 	return map[string]any{
 		"cluster": g.Cluster, "tempo": g.Tempo, "load": g.Audio.Load, "loadPeak": g.Audio.LoadPeak, "underruns": g.Audio.Underruns, "late": g.Engine.Late,

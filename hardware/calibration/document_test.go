@@ -18,6 +18,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -147,14 +149,14 @@ func TestMistakesHaveTheirPlace(t *testing.T) {
 	const head = "version: 1\ninterface: a\njack: b\ndirection: output\nchannel: 1\nmade: 2026-01-31T18:05:00Z\nmethod: ear\noffset: 0\n"
 	for text, want := range map[string]string{
 		"":                          "x:1:1: the file is empty",
-		"version: 9":                "x:1:10: version 9: file of a later version",
-		"- a":                       "x:1:1: this is a list",
+		"version: 9":                "x:1:10: calibration is of version 9; this program reads up to 1",
+		"- a":                       "x:1:1: a calibration is a mapping that begins with version: 1, this is a list",
 		"a: [":                      "this is not YAML",
 		"\xff":                      "x:1:1: this is not UTF-8",
 		head:                        "x:1:1: the calibration has no gain",
 		head + "gain: heavy\n":      `x:9:7: gain is a number from 0.05 to 20, this is "heavy"`,
 		head + "gain: .nan\n":       "x:9:7: gain is a number",
-		head + "gain: 1\ngain: 1\n": `x:10:1: "gain" is given twice`,
+		head + "gain: 1\ngain: 1\n": `x:10:1: "gain" is already given on line 9`,
 		head + "gain: 1\ntable:\n- {volts: 1, mend: 0}\n- {volts: 0, mend: 0}": "x:12:3: the row of 0 V follows one of 1 V",
 		head + "gain: 1\ntable:\n- {volts: 1, mend: 3}\n- {volts: 2, mend: 0}": "x:11:1: between 1 V and 2 V the calibration goes from 4 V to 2 V",
 		head + "gain: 1\ntable:\n- {volts: 1}":                                 "x:11:3: a row of the table has no mend",
@@ -168,7 +170,7 @@ func TestMistakesHaveTheirPlace(t *testing.T) {
 			t.Errorf("%q:\n got %v\nwant %s", text, err, want)
 		}
 	}
-	if _, err := Parse("x", []byte("version: 9")); !errors.Is(err, ErrVersion) {
+	if _, err := Parse("x", []byte("version: 9")); !errors.Is(err, document.ErrVersion) {
 		t.Errorf("a later version: %v", err)
 	}
 	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml")); !errors.Is(err, fs.ErrNotExist) {
@@ -340,7 +342,7 @@ func TestStandards(t *testing.T) {
 func checkParse(t *testing.T, data []byte) {
 	d, err := Parse("x", data)
 	if err != nil {
-		var e *Error
+		var e *document.Error
 		if !errors.As(err, &e) || e.Line < 1 {
 			t.Fatalf("%q: %v has no place", data, err)
 		}
@@ -363,7 +365,7 @@ func checkParse(t *testing.T, data []byte) {
 func checkSilent(t *testing.T, data []byte) {
 	notes, err := ParseSilentWay("x", data)
 	if err != nil {
-		var e *Error
+		var e *document.Error
 		if !errors.As(err, &e) || e.Line < 1 {
 			t.Fatalf("%q: %v has no place", data, err)
 		}

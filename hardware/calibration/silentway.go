@@ -2,13 +2,14 @@ package calibration
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // silentHeader is the first line of a calibration of Expert Sleepers' Silent Way.
@@ -26,13 +27,13 @@ type SilentNote struct {
 func ParseSilentWay(name string, data []byte) ([]SilentNote, error) {
 	line := 0
 	wrong := func(format string, a ...any) error {
-		return &Error{name, max(line, 1), 1, fmt.Errorf(format, a...)}
+		return &document.Error{File: name, Line: max(line, 1), Column: 1, Err: fmt.Errorf(format, a...)}
 	}
 	if len(data) > maxFile {
 		return nil, wrong("the file is longer than %d bytes, which no calibration is", maxFile)
 	}
-	if i := badText(data); i >= 0 {
-		line = 1 + bytes.Count(data[:i], []byte("\n"))
+	if at, _, ok := document.IsText(data); !ok {
+		line = at
 		return nil, wrong("this is no text; expected a Silent Way calibration")
 	}
 	var notes []SilentNote
@@ -51,25 +52,25 @@ func ParseSilentWay(name string, data []byte) ([]SilentNote, error) {
 		case !version:
 			key, value, _ := strings.Cut(l, ":")
 			if key != "version" {
-				return nil, wrong("%q: expected version: 1", clip(l))
+				return nil, wrong("%q: expected version: 1", document.Clip(l))
 			}
 			if v := strings.TrimSpace(value); v != "1" {
-				return nil, wrong("version %q: expected version: 1", clip(v))
+				return nil, wrong("version %q: expected version: 1", document.Clip(v))
 			}
 			version = true
 			continue
 		}
 		words := strings.Fields(l)
 		if len(words) != 2 {
-			return nil, wrong("%q: expected a MIDI note and a CV", clip(l))
+			return nil, wrong("%q: expected a MIDI note and a CV", document.Clip(l))
 		}
 		n, err := strconv.Atoi(words[0])
 		if err != nil || n < 0 || n > 127 {
-			return nil, wrong("note %q: expected a MIDI note from 0 to 127", clip(words[0]))
+			return nil, wrong("note %q: expected a MIDI note from 0 to 127", document.Clip(words[0]))
 		}
 		cv, err := strconv.ParseFloat(words[1], 64)
 		if err != nil || !(cv >= -1 && cv <= 1) {
-			return nil, wrong("CV %q of note %d: expected a number from -1 to 1", clip(words[1]), n)
+			return nil, wrong("CV %q of note %d: expected a number from -1 to 1", document.Clip(words[1]), n)
 		}
 		if seen[n] != 0 {
 			return nil, wrong("note %d is on line %d as well", n, seen[n])

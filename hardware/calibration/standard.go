@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/k8s-synth/k8s-synth/dsp"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Kind is how a pitch becomes a voltage.
@@ -40,7 +41,7 @@ func ParseKind(s string) (Kind, error) {
 			return Kind(k), nil
 		}
 	}
-	return 0, fmt.Errorf("standard %q: expected one of %s", clip(s), strings.Join(kindWords, ", "))
+	return 0, fmt.Errorf("standard %q: expected one of %s", document.Clip(s), strings.Join(kindWords, ", "))
 }
 
 // Standard is how the notes of one jack become volts. The zero value is 1 V an octave with C4 (MIDI
@@ -150,7 +151,7 @@ func NoteName(note int) string {
 
 // ParseNote reads a note's name (C4, f#2, Bb-1) or its MIDI number.
 func ParseNote(s string) (int, error) {
-	wrong := fmt.Errorf("note %q: expected a name from C-1 to G9 or a MIDI number from 0 to 127", clip(s))
+	wrong := fmt.Errorf("note %q: expected a name from C-1 to G9 or a MIDI number from 0 to 127", document.Clip(s))
 	t := strings.TrimSpace(s)
 	var n int
 	if _, err := fmt.Sscanf(t, "%d", &n); err == nil && fmt.Sprint(n) == t {

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Encode returns the document as the text of a file.
@@ -219,35 +221,12 @@ func past(path string) ([]string, error) {
 	return names, nil
 }
 
-// replace writes a file whole or not at all.
-func replace(path string, data []byte) (err error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+// replace writes a file whole or not at all. Folders that are missing are made.
+func replace(path string, data []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	// The name is on the disk only when its folder is. A system that cannot do that has renamed
-	// all the same.
-	if d, e := os.Open(dir); e == nil {
-		_ = d.Sync()
-		d.Close()
-	}
-	return nil
+	return document.WriteWhole(path, 0o644, document.Bytes(data))
 }
 
 // Past reads the calibrations that were at path before, oldest first. One that cannot be read is

@@ -243,9 +243,9 @@ func TestShippedSupplies(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                   "x.yaml:1:1: the file is empty",
-		"- 1\n":                              "x.yaml:1:1: a supply is a mapping that begins with version: 1, this is a list of 1",
+		"- 1\n":                              "x.yaml:1:1: a supply is a mapping that begins with version: 1, this is a list",
 		"name: a\n":                          "x.yaml:1:1: the supply has no version",
-		"version: 2\nname: a\n":              "x.yaml:1:10: this supply is of version 2",
+		"version: 2\nname: a\n":              "x.yaml:1:10: supply is of version 2",
 		"version: 1\nname: A b\nrails: {}\n": "x.yaml:2:7: name is up to 63",
 		"version: 1\nname: a\n":              "x.yaml:1:1: the supply has no rails",
 		"version: 1\nname: a\nrails:\n  +12V: {current: much}\n":                     `x.yaml:4:19: current is a whole number from 0 to 100000, this is "much"`,

@@ -4,12 +4,13 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Version is the version of supply files that this program reads.
@@ -177,7 +178,7 @@ func (l Library) Open(name string) (*Supply, error) {
 		for _, e := range list {
 			names = append(names, e.Name)
 		}
-		return nil, fmt.Errorf("supply %q: %w; there are %s", clip(name), ErrNotFound, strings.Join(names, ", "))
+		return nil, fmt.Errorf("supply %q: %w; there are %s%s", document.Clip(name), ErrNotFound, strings.Join(names, ", "), document.Near(name, names))
 	}
 	return s, err
 }
@@ -192,12 +193,7 @@ func openShipped(name string) (*Supply, error) {
 
 // Load reads a supply file.
 func Load(path string) (*Supply, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("supply: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
+	data, err := document.ReadFile(path, MaxFile)
 	if err != nil {
 		return nil, fmt.Errorf("supply: %w", err)
 	}

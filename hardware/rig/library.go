@@ -9,7 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
+
+// ErrNotFound says that there is no rig or profile of that name.
+var ErrNotFound = errors.New("not found")
 
 // Library is the rigs of this machine.
 type Library struct {
@@ -67,5 +72,5 @@ func (l Library) Open(name string) (*Rig, error) {
 	for _, e := range list {
 		names = append(names, e.Name)
 	}
-	return nil, fmt.Errorf("rig %q: %w; there are %s%s; \"k8s-synth rig new\" writes one", clip(name), ErrNotFound, cmp.Or(strings.Join(names, ", "), "none"), near(name, names))
+	return nil, fmt.Errorf("rig %q: %w; there are %s%s; \"k8s-synth rig new\" writes one", document.Clip(name), ErrNotFound, cmp.Or(strings.Join(names, ", "), "none"), document.Near(name, names))
 }

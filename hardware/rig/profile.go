@@ -11,6 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k8s-synth/k8s-synth/hardware"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Profile is what is known of one audio interface.
@@ -113,7 +114,7 @@ func ProfileText(name string) ([]byte, error) {
 		}
 	}
 	names := profileNames()
-	return nil, fmt.Errorf("profile %q: %w; there are %s%s", clip(name), ErrNotFound, strings.Join(names, ", "), near(name, names))
+	return nil, fmt.Errorf("profile %q: %w; there are %s%s", document.Clip(name), ErrNotFound, strings.Join(names, ", "), document.Near(name, names))
 }
 
 func profileNames() (names []string) {
@@ -157,15 +158,15 @@ func UnknownInterface(playback, capture int) *Profile {
 
 // ParseProfile reads a profile; file is its name in errors.
 func ParseProfile(file string, data []byte) (*Profile, error) {
-	r := &reader{problems: problems{file: file}, what: "profile"}
+	r := newReader(file, "profile")
 	p := &Profile{}
-	if root := r.root(data); root != nil {
+	if _, root := r.Root(data); root != nil {
 		r.profile(p, root, profileFields)
-		if p.Name == "" && len(r.errs) == 0 {
-			r.node(root, "the profile has no name; expected a name: of lower-case letters, digits and dashes")
+		if p.Name == "" && r.Count() == 0 {
+			r.Node(root, "the profile has no name; expected a name: of lower-case letters, digits and dashes")
 		}
 	}
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -174,37 +175,37 @@ func ParseProfile(file string, data []byte) (*Profile, error) {
 // profile reads the fields of a profile, which stands alone or in a rig.
 func (r *reader) profile(p *Profile, n *yaml.Node, known []string) {
 	var outputs, inputs *yaml.Node
-	for _, e := range r.fields(n, "a profile", known) {
-		switch e.key.Value {
+	for _, e := range r.Fields(n, "a profile", known) {
+		switch e.Name {
 		case "name":
-			if p.Name = r.text(e, maxTitle); !jackName.MatchString(p.Name) {
-				r.node(e.value, "name is %s; expected lower-case letters, digits and dashes, such as es-9", describe(e.value))
+			if p.Name = r.Prose(e, maxTitle); !jackName.MatchString(p.Name) {
+				r.Node(e.Value, "name is %s; expected lower-case letters, digits and dashes, such as es-9", document.Describe(e.Value))
 			}
 		case "title":
-			p.Title = r.text(e, maxTitle)
+			p.Title = r.Prose(e, maxTitle)
 		case "about":
-			p.About = r.text(e, maxAbout)
+			p.About = r.Prose(e, maxAbout)
 		case "names":
-			for _, n := range r.list(e, 32) {
-				p.Names = append(p.Names, r.text(entry{e.key, n}, maxTitle))
+			for _, n := range r.List(e, 32) {
+				p.Names = append(p.Names, r.Prose(document.Item(e.Name, n), maxTitle))
 			}
 		case "reference":
-			p.Reference = r.truth(e)
+			p.Reference = r.Truth(e)
 		case "playback":
-			p.Playback, _ = r.whole(e.value, "playback", 0, hardware.MaxChannels)
+			p.Playback, _ = r.Whole(e, 0, hardware.MaxChannels)
 		case "capture":
-			p.Capture, _ = r.whole(e.value, "capture", 0, hardware.MaxChannels)
+			p.Capture, _ = r.Whole(e, 0, hardware.MaxChannels)
 		case "rates":
-			for _, n := range r.list(e, 32) {
-				v, _ := r.whole(n, "a rate", 8000, 768000)
+			for _, n := range r.List(e, 32) {
+				v, _ := r.Whole(document.Item("a rate", n), 8000, 768000)
 				p.Rates = append(p.Rates, v)
 			}
 		case "formats":
-			p.Formats = r.text(e, maxTitle)
+			p.Formats = r.Prose(e, maxTitle)
 		case "outputs":
-			outputs, p.Outputs = e.value, r.groups(e)
+			outputs, p.Outputs = e.Value, r.groups(e)
 		case "inputs":
-			inputs, p.Inputs = e.value, r.groups(e)
+			inputs, p.Inputs = e.Value, r.groups(e)
 		case "expander":
 			p.Expander = r.port(e)
 		}
@@ -218,12 +219,12 @@ func (r *reader) within(n *yaml.Node, what string, channels int, groups []Group)
 	var seen hardware.ChannelSet
 	for i, g := range groups {
 		if g.Last > channels && channels > 0 {
-			r.node(n.Content[i], "channel %d is beyond %s: %d", g.Last, what, channels)
+			r.Node(n.Content[i], "channel %d is beyond %s: %d", g.Last, what, channels)
 			return
 		}
 		for c := g.First; c >= 1 && c <= g.Last; c++ {
 			if seen.Has(c - 1) {
-				r.node(n.Content[i], "channel %d is in two groups", c)
+				r.Node(n.Content[i], "channel %d is in two groups", c)
 				return
 			}
 			seen |= hardware.Channels(c - 1)
@@ -231,41 +232,41 @@ func (r *reader) within(n *yaml.Node, what string, channels int, groups []Group)
 	}
 }
 
-func (r *reader) groups(e entry) (all []Group) {
-	for _, n := range r.list(e, hardware.MaxChannels) {
+func (r *reader) groups(e document.Entry) (all []Group) {
+	for _, n := range r.List(e, hardware.MaxChannels) {
 		g := Group{Use: useWords[0]}
-		for _, e := range r.fields(n, "a group of channels", groupFields) {
-			switch e.key.Value {
+		for _, e := range r.Fields(n, "a group of channels", groupFields) {
+			switch e.Name {
 			case "channels":
 				g.First, g.Last = r.span(e)
 			case "full_scale":
-				if e.value.Value != sureWords[Unknown] {
-					g.FullScale, _ = r.number(e, leastFullScale, mostFullScale, " V, or unknown")
+				if e.Value.Value != sureWords[Unknown] {
+					g.FullScale, _ = r.Number(e, leastFullScale, mostFullScale, "V, or unknown")
 				}
 			case "range":
-				g.Range = r.text(e, maxTitle)
+				g.Range = r.Prose(e, maxTitle)
 			case "coupling":
-				g.Coupling = Coupling(r.word(e, couplingWords))
+				g.Coupling = Coupling(r.Word(e, couplingWords))
 			case "use":
-				g.Use = useWords[r.word(e, useWords)]
+				g.Use = useWords[r.Word(e, useWords)]
 			case "sure":
-				g.Sure = Sure(r.word(e, sureWords))
+				g.Sure = Sure(r.Word(e, sureWords))
 			case "order":
-				g.Order = Sure(r.word(e, sureWords))
+				g.Order = Sure(r.Word(e, sureWords))
 			case "source":
-				g.Source = r.text(e, 400)
+				g.Source = r.Prose(e, 400)
 			}
 		}
 		switch {
 		case n.Kind != yaml.MappingNode:
 		case g.First == 0:
-			r.node(n, "the group has no channels; expected channels: 1-8 or channels: 3")
+			r.Node(n, "the group has no channels; expected channels: 1-8 or channels: 3")
 		case g.FullScale == 0 && g.Sure != Unknown:
-			r.node(n, "full_scale is not known, so it is not sure either")
+			r.Node(n, "full_scale is not known, so it is not sure either")
 		case g.FullScale > 0 && g.Sure == Unknown:
-			r.node(n, "a full_scale of which nobody is sure is a guess; leave it out, or say how sure: %s", strings.Join(sureWords[1:], ", "))
+			r.Node(n, "a full_scale of which nobody is sure is a guess; leave it out, or say how sure: %s", strings.Join(sureWords[1:], ", "))
 		case g.FullScale > 0 && g.Source == "":
-			r.node(n, "the full_scale has no source; say in words where it is from")
+			r.Node(n, "the full_scale has no source; say in words where it is from")
 		}
 		all = append(all, g)
 	}
@@ -273,48 +274,48 @@ func (r *reader) groups(e entry) (all []Group) {
 }
 
 // span reads one channel or a range of them, counted from 1.
-func (r *reader) span(e entry) (first, last int) {
-	a, b, two := strings.Cut(e.value.Value, "-")
+func (r *reader) span(e document.Entry) (first, last int) {
+	a, b, two := strings.Cut(e.Value.Value, "-")
 	first, err := strconv.Atoi(strings.TrimSpace(a))
 	last = first
 	if two && err == nil {
 		last, err = strconv.Atoi(strings.TrimSpace(b))
 	}
-	if e.value.Kind != yaml.ScalarNode || err != nil || first < 1 || last < first || last > hardware.MaxChannels {
-		r.node(e.value, "channels is one channel or a range such as 1-8, of 1 to %d, this is %s", hardware.MaxChannels, describe(e.value))
+	if e.Value.Kind != yaml.ScalarNode || err != nil || first < 1 || last < first || last > hardware.MaxChannels {
+		r.Node(e.Value, "channels is one channel or a range such as 1-8, of 1 to %d, this is %s", hardware.MaxChannels, document.Describe(e.Value))
 		return 1, 1
 	}
 	return first, last
 }
 
-func (r *reader) port(e entry) *ExpanderPort {
+func (r *reader) port(e document.Entry) *ExpanderPort {
 	p := &ExpanderPort{}
-	for _, e := range r.fields(e.value, "expander", portFields) {
-		switch e.key.Value {
+	for _, e := range r.Fields(e.Value, "expander", portFields) {
+		switch e.Name {
 		case "device":
-			p.Device = frameWords[r.word(e, frameWords)]
+			p.Device = frameWords[r.Word(e, frameWords)]
 		case "channels":
 			p.Channels = r.pair(e)
 		case "sure":
-			p.Sure = Sure(r.word(e, sureWords))
+			p.Sure = Sure(r.Word(e, sureWords))
 		case "source":
-			p.Source = r.text(e, 400)
+			p.Source = r.Prose(e, 400)
 		}
 	}
 	return p
 }
 
 // pair reads two channels, counted from 1.
-func (r *reader) pair(e entry) (p [2]int) {
-	if e.value.Kind == yaml.SequenceNode && len(e.value.Content) == 2 {
-		a, ok := r.whole(e.value.Content[0], "a channel", 1, hardware.MaxChannels)
-		b, also := r.whole(e.value.Content[1], "a channel", 1, hardware.MaxChannels)
+func (r *reader) pair(e document.Entry) (p [2]int) {
+	if e.Value.Kind == yaml.SequenceNode && len(e.Value.Content) == 2 {
+		a, ok := r.Whole(document.Item("a channel", e.Value.Content[0]), 1, hardware.MaxChannels)
+		b, also := r.Whole(document.Item("a channel", e.Value.Content[1]), 1, hardware.MaxChannels)
 		if ok && also && a == b {
-			r.node(e.value, "these are two of the same channel")
+			r.Node(e.Value, "these are two of the same channel")
 		}
 		return [2]int{max(a, 1), max(b, 1)}
 	}
-	r.node(e.value, "%s is two channels such as [7, 8], this is %s", e.key.Value, describe(e.value))
+	r.Node(e.Value, "%s is two channels such as [7, 8], this is %s", e.Name, document.Describe(e.Value))
 	return [2]int{1, 2}
 }
 

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -15,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k8s-synth/k8s-synth/hardware"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Fields of a rig file.
@@ -35,15 +34,10 @@ var (
 
 const jackExpected = "expected lower-case letters, digits, dashes and underscores, such as bass or gate-1"
 
-// Load reads the rig file at a path. All its mistakes are Errors joined into one; a file of a later
-// version is ErrVersion.
+// Load reads the rig file at a path. All its mistakes are joined into one error, each a
+// document.Error; a file of a later version is document.ErrVersion.
 func Load(path string) (*Rig, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("rig: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
+	data, err := document.ReadFile(path, MaxFile)
 	if err != nil {
 		return nil, fmt.Errorf("rig: %w", err)
 	}
@@ -52,12 +46,19 @@ func Load(path string) (*Rig, error) {
 
 // Parse reads a rig file; file is its name in errors.
 func Parse(file string, data []byte) (*Rig, error) {
-	r := &rigReader{reader: reader{problems: problems{file: file}, what: "rig"}}
+	r := &rigReader{reader: newReader(file, "rig")}
 	r.read(data)
-	if err := r.err(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
 	return &r.Rig, nil
+}
+
+// reader reads one file, and what rigs and profiles have alike.
+type reader struct{ *document.Reader }
+
+func newReader(file, what string) reader {
+	return reader{document.NewReader(file, what, Version, MaxFile)}
 }
 
 // rigReader reads one rig file.
@@ -73,30 +74,30 @@ type rigReader struct {
 }
 
 func (r *rigReader) read(data []byte) {
-	root := r.root(data)
+	_, root := r.Root(data)
 	if root == nil {
 		return
 	}
 	r.AudioFullScale = SpeakerVolts
 	r.names, r.taken, r.places, r.captured = map[string]int{}, map[int]string{}, map[[3]int]string{}, map[int]string{}
-	at := map[string]entry{}
-	for _, e := range r.fields(root, "a rig", rigFields) {
-		at[e.key.Value] = e
-		switch e.key.Value {
+	at := map[string]document.Entry{}
+	for _, e := range r.Fields(root, "a rig", rigFields) {
+		at[e.Name] = e
+		switch e.Name {
 		case "name":
-			if r.Name = r.text(e, maxTitle); !jackName.MatchString(r.Name) {
-				r.node(e.value, "name is %s; expected lower-case letters, digits and dashes, such as studio", describe(e.value))
+			if r.Name = r.Prose(e, maxTitle); !jackName.MatchString(r.Name) {
+				r.Node(e.Value, "name is %s; expected lower-case letters, digits and dashes, such as studio", document.Describe(e.Value))
 			}
 		case "title":
-			r.Title = r.text(e, maxTitle)
+			r.Title = r.Prose(e, maxTitle)
 		case "about":
-			r.About = r.text(e, maxAbout)
+			r.About = r.Prose(e, maxAbout)
 		case "unit":
-			r.Unit = r.text(e, maxTitle)
+			r.Unit = r.Prose(e, maxTitle)
 		case "full_scale":
-			for _, e := range r.fields(e.value, "full_scale", scaleFields) {
-				v, _ := r.number(e, leastFullScale, mostFullScale, " V")
-				if e.key.Value == scaleFields[0] {
+			for _, e := range r.Fields(e.Value, "full_scale", scaleFields) {
+				v, _ := r.Number(e, leastFullScale, mostFullScale, "V")
+				if e.Name == scaleFields[0] {
 					r.outputScale = v
 				} else {
 					r.inputScale = v
@@ -106,13 +107,13 @@ func (r *rigReader) read(data []byte) {
 			r.device(e)
 		case "audio_full_scale":
 			r.AudioFullScale = SpeakerVolts
-			if v, ok := r.number(e, 0.1, 100, " V"); ok {
+			if v, ok := r.Number(e, 0.1, 100, "V"); ok {
 				r.AudioFullScale = v
 			}
 		}
 	}
 	if _, there := at["name"]; !there {
-		r.node(root, "the rig has no name; expected a name: of lower-case letters, digits and dashes")
+		r.Node(root, "the rig has no name; expected a name: of lower-case letters, digits and dashes")
 	}
 	if r.Title == "" {
 		r.Title = r.Name
@@ -123,48 +124,48 @@ func (r *rigReader) read(data []byte) {
 		r.speakers(e)
 	}
 	if e, ok := at["expanders"]; ok {
-		for _, n := range r.list(e, hardware.MaxChannels/2) {
+		for _, n := range r.List(e, hardware.MaxChannels/2) {
 			r.expander(n)
 		}
 	}
 	if e, ok := at["outputs"]; ok {
-		for _, n := range r.list(e, MaxJacks) {
+		for _, n := range r.List(e, MaxJacks) {
 			r.output(n)
 		}
 	}
 	if e, ok := at["inputs"]; ok {
-		for _, n := range r.list(e, hardware.MaxChannels) {
+		for _, n := range r.List(e, hardware.MaxChannels) {
 			r.input(n)
 		}
 	}
-	if len(r.errs) == 0 && r.Device.Playback == 0 {
-		r.node(root, "the rig has no playback channels; give the device playback: or an interface that has some")
+	if r.Count() == 0 && r.Device.Playback == 0 {
+		r.Node(root, "the rig has no playback channels; give the device playback: or an interface that has some")
 	}
 }
 
 // iface reads the interface: the name of a profile, one written out, or unknown.
-func (r *rigReader) iface(root *yaml.Node, at map[string]entry) {
+func (r *rigReader) iface(root *yaml.Node, at map[string]document.Entry) {
 	r.Interface = UnknownInterface(r.Device.Playback, r.Device.CaptureChannels)
 	e, ok := at["interface"]
 	switch {
 	case !ok:
-		r.node(root, "the rig has no interface; expected the name of a profile (see \"k8s-synth rig profiles\"), one written out, or interface: unknown")
-	case e.value.Kind == yaml.MappingNode:
+		r.Node(root, "the rig has no interface; expected the name of a profile (see \"k8s-synth rig profiles\"), one written out, or interface: unknown")
+	case e.Value.Kind == yaml.MappingNode:
 		r.Interface = &Profile{Name: r.Name, Title: r.Title} // calibrations are kept by the name
-		r.profile(r.Interface, e.value, inlineFields)
-	case e.value.Kind == yaml.ScalarNode && e.value.Value == "unknown":
+		r.profile(r.Interface, e.Value, inlineFields)
+	case e.Value.Kind == yaml.ScalarNode && e.Value.Value == "unknown":
 		if r.Device.Playback == 0 {
-			r.node(e.value, "how many channels an unknown interface has is for the rig to say; expected device: {playback: 8}")
+			r.Node(e.Value, "how many channels an unknown interface has is for the rig to say; expected device: {playback: 8}")
 		}
 	default:
-		p, err := FindProfile(r.text(e, maxTitle))
+		p, err := FindProfile(r.Prose(e, maxTitle))
 		switch {
 		case errors.Is(err, ErrNotFound):
-			r.node(e.value, "%w", err)
+			r.Node(e.Value, "%w", err)
 		case err != nil:
-			r.node(e.value, "the profile that ships is broken: %w", err)
+			r.Node(e.Value, "the profile that ships is broken: %w", err)
 		case p.Reference:
-			r.node(e.value, "%s is no audio interface: %s", p.Title, p.About)
+			r.Node(e.Value, "%s is no audio interface: %s", p.Title, p.About)
 		default:
 			r.Interface = p
 		}
@@ -177,21 +178,21 @@ func (r *rigReader) iface(root *yaml.Node, at map[string]entry) {
 	}
 }
 
-func (r *rigReader) device(e entry) {
+func (r *rigReader) device(e document.Entry) {
 	d := &r.Device
-	for _, e := range r.fields(e.value, "device", deviceFields) {
+	for _, e := range r.Fields(e.Value, "device", deviceFields) {
 		whole := func(to *int, low, high int) {
-			if v, ok := r.whole(e.value, e.key.Value, low, high); ok {
+			if v, ok := r.Whole(e, low, high); ok {
 				*to = v
 			}
 		}
-		switch e.key.Value {
+		switch e.Name {
 		case "backend":
-			d.Backend = backendWords[r.word(e, backendWords)]
+			d.Backend = backendWords[r.Word(e, backendWords)]
 		case "name":
-			d.Name = r.text(e, maxTitle)
+			d.Name = r.Prose(e, maxTitle)
 		case "capture":
-			d.Capture = r.text(e, maxTitle)
+			d.Capture = r.Prose(e, maxTitle)
 		case "rate":
 			whole(&d.Rate, 8000, 384000)
 		case "period":
@@ -212,15 +213,15 @@ func (r *rigReader) device(e entry) {
 func (r *rigReader) channel(n *yaml.Node, channel int, what string) bool {
 	if channel >= r.Device.Playback {
 		if r.Device.Playback > 0 {
-			r.node(n, "channel %d is beyond the %d of the interface", channel+1, r.Device.Playback)
+			r.Node(n, "channel %d is beyond the %d of the interface", channel+1, r.Device.Playback)
 		}
 		return false
 	}
 	if there, taken := r.taken[channel]; taken {
 		if strings.HasPrefix(there, "speaker") && !strings.HasPrefix(what, "speaker") {
-			r.node(n, "channel %d is a loudspeaker's; a voltage that stays there would harm it", channel+1)
+			r.Node(n, "channel %d is a loudspeaker's; a voltage that stays there would harm it", channel+1)
 		} else {
-			r.node(n, "channel %d is taken by %s", channel+1, there)
+			r.Node(n, "channel %d is taken by %s", channel+1, there)
 		}
 		return false
 	}
@@ -228,9 +229,9 @@ func (r *rigReader) channel(n *yaml.Node, channel int, what string) bool {
 	return true
 }
 
-func (r *rigReader) speakers(e entry) {
-	for i, n := range r.list(e, hardware.MaxChannels) {
-		if v, ok := r.whole(n, "a speaker", 1, hardware.MaxChannels); ok && r.channel(n, v-1, fmt.Sprintf("speaker %d", i+1)) {
+func (r *rigReader) speakers(e document.Entry) {
+	for i, n := range r.List(e, hardware.MaxChannels) {
+		if v, ok := r.Whole(document.Item("a speaker", n), 1, hardware.MaxChannels); ok && r.channel(n, v-1, fmt.Sprintf("speaker %d", i+1)) {
 			r.Speakers = append(r.Speakers, v-1)
 		}
 	}
@@ -238,17 +239,17 @@ func (r *rigReader) speakers(e entry) {
 
 func (r *rigReader) expander(n *yaml.Node) {
 	x := Expander{}
-	before := len(r.errs) + r.skipped
+	before := r.Count()
 	at := map[string]*yaml.Node{}
-	for _, e := range r.fields(n, "an expander", expanderFields) {
-		at[e.key.Value] = e.value
-		switch e.key.Value {
+	for _, e := range r.Fields(n, "an expander", expanderFields) {
+		at[e.Name] = e.Value
+		switch e.Name {
 		case "name":
-			if x.Name = r.text(e, maxTitle); !jackName.MatchString(x.Name) {
-				r.node(e.value, "name is %s; %s", describe(e.value), jackExpected)
+			if x.Name = r.Prose(e, maxTitle); !jackName.MatchString(x.Name) {
+				r.Node(e.Value, "name is %s; %s", document.Describe(e.Value), jackExpected)
 			}
 		case "device":
-			x.Frame = Frame(r.word(e, frameWords))
+			x.Frame = Frame(r.Word(e, frameWords))
 		case "channels":
 			p := r.pair(e)
 			x.Channels = [2]int{p[0] - 1, p[1] - 1}
@@ -258,33 +259,33 @@ func (r *rigReader) expander(n *yaml.Node) {
 	case n.Kind != yaml.MappingNode:
 		return
 	case at["device"] == nil:
-		r.node(n, "the expander has no device; expected %s", strings.Join(frameWords, " or "))
+		r.Node(n, "the expander has no device; expected %s", strings.Join(frameWords, " or "))
 		return
 	case at["channels"] == nil:
-		r.node(n, "the expander has no channels; expected the two that it is on, such as channels: [7, 8]")
+		r.Node(n, "the expander has no channels; expected the two that it is on, such as channels: [7, 8]")
 		return
 	}
-	if len(r.errs)+r.skipped > before {
+	if r.Count() > before {
 		return
 	}
 	if x.Name == "" {
 		x.Name = x.Frame.String()
 	}
 	if slices.ContainsFunc(r.Expanders, func(o Expander) bool { return o.Name == x.Name }) {
-		r.node(n, "there is an expander %s already; give this one another name", x.Name)
+		r.Node(n, "there is an expander %s already; give this one another name", x.Name)
 		return
 	}
 	if x.Frame == ES5 {
 		x.Fitted[0] = true // its own sockets
 	}
 	if h := at["headers"]; h != nil {
-		for _, e := range r.fields(h, "headers", nil) {
-			i, err := strconv.Atoi(e.key.Value)
+		for _, e := range r.Entries(h, "headers") {
+			i, err := strconv.Atoi(e.Name)
 			if err != nil || i < 1 || i > x.Frame.Headers() {
-				r.node(e.key, "the headers of an %s are 1 to %d, this is %s", x.Frame, x.Frame.Headers(), describe(e.key))
+				r.Node(e.Key, "the headers of an %s are 1 to %d, this is %s", x.Frame, x.Frame.Headers(), document.Describe(e.Key))
 				continue
 			}
-			x.Cards[i-1], x.Fitted[i-1] = Card(r.word(entry{&yaml.Node{Value: "header " + e.key.Value}, e.value}, cardWords)), true
+			x.Cards[i-1], x.Fitted[i-1] = Card(r.Word(document.Item("header "+e.Name, e.Value), cardWords)), true
 		}
 	}
 	for i, c := range x.Channels {
@@ -301,92 +302,92 @@ func (r *rigReader) expander(n *yaml.Node) {
 func (r *rigReader) jack(n *yaml.Node, what string, known []string, j *Jack) map[string]*yaml.Node {
 	j.Expander, j.Channel = -1, -1
 	at := map[string]*yaml.Node{}
-	for _, e := range r.fields(n, what, known) {
-		at[e.key.Value] = e.value
-		number := func(to *float64, low, high float64, unit string) { *to, _ = r.number(e, low, high, unit) }
-		switch e.key.Value {
+	for _, e := range r.Fields(n, what, known) {
+		at[e.Name] = e.Value
+		number := func(to *float64, low, high float64, unit string) { *to, _ = r.Number(e, low, high, unit) }
+		switch e.Name {
 		case "jack":
-			if j.Name = r.text(e, maxTitle); !jackName.MatchString(j.Name) {
-				r.node(e.value, "jack is %s; %s", describe(e.value), jackExpected)
+			if j.Name = r.Prose(e, maxTitle); !jackName.MatchString(j.Name) {
+				r.Node(e.Value, "jack is %s; %s", document.Describe(e.Value), jackExpected)
 			} else if line, there := r.names[j.Name]; there {
-				r.node(e.value, "there is a jack %s already on line %d; each has a name of its own", j.Name, line)
+				r.Node(e.Value, "there is a jack %s already on line %d; each has a name of its own", j.Name, line)
 			} else {
-				r.names[j.Name] = e.value.Line
+				r.names[j.Name] = e.Value.Line
 			}
 		case "role":
-			j.Role = Role(r.word(e, roleWords))
+			j.Role = Role(r.Word(e, roleWords))
 		case "standard":
-			j.Standard.Scale = Scale(r.word(e, scaleWords))
+			j.Standard.Scale = Scale(r.Word(e, scaleWords))
 		case "reference":
-			for _, e := range r.fields(e.value, "reference", referenceFields) {
-				if e.key.Value == "volts" {
-					j.Standard.Volts, _ = r.number(e, -12, 12, " V")
+			for _, e := range r.Fields(e.Value, "reference", referenceFields) {
+				if e.Name == "volts" {
+					j.Standard.Volts, _ = r.Number(e, -12, 12, "V")
 				} else {
-					j.Standard.Hertz, _ = r.number(e, 0.01, 100000, " Hz")
+					j.Standard.Hertz, _ = r.Number(e, 0.01, 100000, "Hz")
 				}
 			}
 		case "full_scale":
-			number(&j.FullScale, leastFullScale, mostFullScale, " V")
+			number(&j.FullScale, leastFullScale, mostFullScale, "V")
 		case "invert":
-			j.Invert = r.truth(e)
+			j.Invert = r.Truth(e)
 		case "safe":
-			number(&j.Safe, -12, 12, " V")
+			number(&j.Safe, -12, 12, "V")
 		case "slew":
-			number(&j.Slew, 0.01, 1e7, " V/s")
+			number(&j.Slew, 0.01, 1e7, "V/s")
 		case "low":
-			number(&j.Low, -12, 12, " V")
+			number(&j.Low, -12, 12, "V")
 		case "high":
-			number(&j.High, -12, 12, " V")
+			number(&j.High, -12, 12, "V")
 		case "min":
-			number(&j.Min, -12, 12, " V")
+			number(&j.Min, -12, 12, "V")
 		case "max":
-			number(&j.Max, -12, 12, " V")
+			number(&j.Max, -12, 12, "V")
 		case "dc_block":
-			j.DCBlock = r.truth(e)
+			j.DCBlock = r.Truth(e)
 		}
 	}
 	if n.Kind != yaml.MappingNode {
 		return nil
 	}
 	if at["jack"] == nil {
-		r.node(n, "%s has no jack; %s", what, jackExpected)
+		r.Node(n, "%s has no jack; %s", what, jackExpected)
 	}
 	if at["channel"] == nil {
-		r.node(n, "%s has no channel; expected a number from 1, or of an expander such as es-5/1/3", what)
+		r.Node(n, "%s has no channel; expected a number from 1, or of an expander such as es-5/1/3", what)
 		return nil
 	}
 	for _, f := range []string{"standard", "reference"} {
 		if at[f] != nil && j.Role != Pitch {
-			r.node(at[f], "%s is for role: pitch, this is role: %s", f, j.Role)
+			r.Node(at[f], "%s is for role: pitch, this is role: %s", f, j.Role)
 		}
 	}
 	if j.Standard.Scale == HertzPerVolt && j.Role == Pitch && (at["reference"] == nil || !(j.Standard.Volts > 0) || j.Standard.Hertz == 0) {
-		r.node(at["standard"], "Hz/V says nothing without a voltage and the frequency that it makes; expected reference: {volts: 1, hertz: 55}")
+		r.Node(at["standard"], "Hz/V says nothing without a voltage and the frequency that it makes; expected reference: {volts: 1, hertz: 55}")
 	}
 	if at["dc_block"] == nil {
 		j.DCBlock = j.Role == Audio
 	} else if j.Role != Audio && j.DCBlock {
-		r.node(at["dc_block"], "dc_block takes away what a jack of role: %s is for; it is for role: audio", j.Role)
+		r.Node(at["dc_block"], "dc_block takes away what a jack of role: %s is for; it is for role: audio", j.Role)
 	}
 	return at
 }
 
 func (r *rigReader) output(n *yaml.Node) {
 	j := Jack{Index: len(r.Outputs)}
-	before := len(r.errs) + r.skipped
+	before := r.Count()
 	at := r.jack(n, "an output", outputFields, &j)
 	if at == nil {
 		return
 	}
 	r.place(at["channel"], &j)
-	if len(r.errs)+r.skipped > before {
+	if r.Count() > before {
 		return // what else is wrong may follow from that
 	}
 	low, high := 0.0, 0.0 // what the channel can give
 	refuse := func(why string, fields ...string) {
 		for _, f := range fields {
 			if at[f] != nil {
-				r.node(at[f], "%s is the expander's own%s", f, why)
+				r.Node(at[f], "%s is the expander's own%s", f, why)
 			}
 		}
 	}
@@ -394,37 +395,37 @@ func (r *rigReader) output(n *yaml.Node) {
 	switch {
 	case j.Expander >= 0 && r.Expanders[j.Expander].Cards[j.Header] == Gates:
 		if !j.Role.Switches() {
-			r.node(at["channel"], "%s has gates only; expected role: gate, trigger or clock", r.Place(&j))
+			r.Node(at["channel"], "%s has gates only; expected role: gate, trigger or clock", r.Place(&j))
 			return
 		}
 		refuse("; a gate there is low or high", "limit", "min", "max", "low", "high", "slew", "safe", "full_scale", "invert")
 		j.FullScale, j.Sure, high = GateVolts, Vendor, GateVolts
 	case j.Expander >= 0:
 		if j.Role == Audio {
-			r.node(at["channel"], "%s takes a new value each %d frames, which is no sound; expected another role", r.Place(&j), cvCycle)
+			r.Node(at["channel"], "%s takes a new value each %d frames, which is no sound; expected another role", r.Place(&j), cvCycle)
 			return
 		}
 		refuse("", "full_scale", "invert")
 		j.FullScale, j.Sure, low, high = -cvMin, Vendor, cvMin, cvMax
 	case group != nil && j.Role != Audio && (group.Coupling == AC || group.Coupling == Digital):
-		r.node(at["channel"], "output channel %d is %s (%s), so no voltage stays on it; role: %s needs a DC-coupled one", j.Channel+1, coupled(group), group.Use, j.Role)
+		r.Node(at["channel"], "output channel %d is %s (%s), so no voltage stays on it; role: %s needs a DC-coupled one", j.Channel+1, coupled(group), group.Use, j.Role)
 		return
 	default:
 		r.scale(&j, at["full_scale"], r.outputScale, group)
 		low, high = -j.FullScale, j.FullScale
 		if j.Sure == Unknown {
 			if j.Role == Pitch {
-				r.node(at["jack"], "pitch is refused on output channel %d: %s", j.Channel+1, HowToMeasure)
+				r.Node(at["jack"], "pitch is refused on output channel %d: %s", j.Channel+1, HowToMeasure)
 				return
 			}
 			low, high, j.FullScale = -SafeVolts, SafeVolts, WorstFullScale
 		}
 	}
-	if len(r.errs)+r.skipped > before {
+	if r.Count() > before {
 		return
 	}
 	r.limits(n, at, &j, low, high)
-	if len(r.errs)+r.skipped == before {
+	if r.Count() == before {
 		r.Outputs = append(r.Outputs, j)
 	}
 }
@@ -444,18 +445,18 @@ func (r *rigReader) limits(n *yaml.Node, at map[string]*yaml.Node, j *Jack, low,
 		why = fmt.Sprintf("what a volt is on channel %s is not known, so ±%g V is the most", r.Place(j), SafeVolts)
 	}
 	if l := at["limit"]; l != nil {
-		v, ok := r.number(entry{&yaml.Node{Value: "limit"}, l}, 0.01, 12, " V")
+		v, ok := r.Number(document.Item("limit", l), 0.01, 12, "V")
 		if !ok {
 			return
 		}
 		for _, f := range []string{"min", "max"} {
 			if given(f) {
-				r.node(at[f], "%s is given with limit, which is both; leave one of the two", f)
+				r.Node(at[f], "%s is given with limit, which is both; leave one of the two", f)
 				return
 			}
 		}
 		if v > -low+1e-9 || v > high+1e-2 { // an ESX-8CV's upper end is a step short of its lower
-			r.node(l, "limit is %g V; %s", v, why)
+			r.Node(l, "limit is %g V; %s", v, why)
 			return
 		}
 		j.Min, j.Max = -v, min(v, high)
@@ -471,34 +472,34 @@ func (r *rigReader) limits(n *yaml.Node, at map[string]*yaml.Node, j *Jack, low,
 			v     float64
 		}{{"min", j.Min}, {"max", j.Max}} {
 			if given(end.field) && (end.v < low-1e-9 || end.v > high+1e-9) {
-				r.node(at[end.field], "%s is %g V; %s", end.field, end.v, why)
+				r.Node(at[end.field], "%s is %g V; %s", end.field, end.v, why)
 				return
 			}
 		}
 		if j.Min >= j.Max {
-			r.node(n, "min is %g V and max is %g V; nothing is between them", j.Min, j.Max)
+			r.Node(n, "min is %g V and max is %g V; nothing is between them", j.Min, j.Max)
 			return
 		}
 	}
 	if !j.Role.Switches() {
 		for _, f := range []string{"low", "high"} {
 			if given(f) {
-				r.node(at[f], "%s is for role: gate, trigger and clock; this is role: %s", f, j.Role)
+				r.Node(at[f], "%s is for role: gate, trigger and clock; this is role: %s", f, j.Role)
 			}
 		}
 		if !given("safe") {
 			j.Safe = min(max(0, j.Min), j.Max)
 		}
 		if j.Safe < j.Min || j.Safe > j.Max {
-			r.node(at["safe"], "safe is %g V, beyond the limits of %.4g to %.4g V", j.Safe, j.Min, j.Max)
+			r.Node(at["safe"], "safe is %g V, beyond the limits of %.4g to %.4g V", j.Safe, j.Min, j.Max)
 		}
 		return
 	}
 	if given("slew") {
-		r.node(at["slew"], "a gate with a slew is late; slew is for role: cv, pitch and audio")
+		r.Node(at["slew"], "a gate with a slew is late; slew is for role: cv, pitch and audio")
 	}
 	if given("safe") {
-		r.node(at["safe"], "a gate rests at its low; expected low: %g", j.Safe)
+		r.Node(at["safe"], "a gate rests at its low; expected low: %g", j.Safe)
 		return
 	}
 	if !given("low") {
@@ -513,12 +514,12 @@ func (r *rigReader) limits(n *yaml.Node, at map[string]*yaml.Node, j *Jack, low,
 		v     float64
 	}{{"low", j.Low}, {"high", j.High}} {
 		if level.v < j.Min || level.v > j.Max {
-			r.node(cmp.Or(at[level.field], n), "%s is %g V, beyond the limits of %.4g to %.4g V", level.field, level.v, j.Min, j.Max)
+			r.Node(cmp.Or(at[level.field], n), "%s is %g V, beyond the limits of %.4g to %.4g V", level.field, level.v, j.Min, j.Max)
 			return
 		}
 	}
 	if j.Low == j.High {
-		r.node(n, "low and high are both %g V; a gate has two levels", j.Low)
+		r.Node(n, "low and high are both %g V; a gate has two levels", j.Low)
 	}
 }
 
@@ -526,7 +527,7 @@ func (r *rigReader) limits(n *yaml.Node, at map[string]*yaml.Node, j *Jack, low,
 func (r *rigReader) place(n *yaml.Node, j *Jack) {
 	parts := strings.Split(n.Value, "/")
 	if n.Kind != yaml.ScalarNode || len(parts) != 3 {
-		if v, ok := r.whole(n, "channel", 1, hardware.MaxChannels); ok && r.channel(n, v-1, "jack "+j.Name) {
+		if v, ok := r.Whole(document.Item("channel", n), 1, hardware.MaxChannels); ok && r.channel(n, v-1, "jack "+j.Name) {
 			j.Channel = v - 1
 		}
 		return
@@ -537,27 +538,27 @@ func (r *rigReader) place(n *yaml.Node, j *Jack) {
 		for _, x := range r.Expanders {
 			names = append(names, x.Name)
 		}
-		r.node(n, "there is no expander %q; there are %s", clip(parts[0]), cmp.Or(strings.Join(names, ", "), "none"))
+		r.Node(n, "there is no expander %q; there are %s", document.Clip(parts[0]), cmp.Or(strings.Join(names, ", "), "none"))
 		return
 	}
 	x := &r.Expanders[i]
 	h, err := strconv.Atoi(parts[1])
 	if err != nil || h < 1 || h > x.Frame.Headers() {
-		r.node(n, "the headers of an %s are 1 to %d, this is %q", x.Frame, x.Frame.Headers(), clip(parts[1]))
+		r.Node(n, "the headers of an %s are 1 to %d, this is %q", x.Frame, x.Frame.Headers(), document.Clip(parts[1]))
 		return
 	}
 	if !x.Fitted[h-1] {
-		r.node(n, "nothing is on header %d of %s; expected headers: {%d: %s}", h, x.Name, h, strings.Join(cardWords, "} or {"+parts[1]+": "))
+		r.Node(n, "nothing is on header %d of %s; expected headers: {%d: %s}", h, x.Name, h, strings.Join(cardWords, "} or {"+parts[1]+": "))
 		return
 	}
 	s, err := strconv.Atoi(parts[2])
 	if err != nil || s < 1 || s > cardSockets {
-		r.node(n, "the sockets of a header are 1 to %d, this is %q", cardSockets, clip(parts[2]))
+		r.Node(n, "the sockets of a header are 1 to %d, this is %q", cardSockets, document.Clip(parts[2]))
 		return
 	}
 	key := [3]int{i, h, s}
 	if there := r.places[key]; there != "" {
-		r.node(n, "%s is taken by jack %s", n.Value, there)
+		r.Node(n, "%s is taken by jack %s", n.Value, there)
 		return
 	}
 	r.places[key] = cmp.Or(j.Name, "?")
@@ -581,36 +582,36 @@ func (r *rigReader) scale(j *Jack, own *yaml.Node, measured float64, g *Group) {
 
 func (r *rigReader) input(n *yaml.Node) {
 	j := Jack{Index: len(r.Inputs)}
-	before := len(r.errs) + r.skipped
+	before := r.Count()
 	at := r.jack(n, "an input", inputFields, &j)
 	if at == nil {
 		return
 	}
-	c, ok := r.whole(at["channel"], "channel", 1, hardware.MaxChannels)
+	c, ok := r.Whole(document.Item("channel", at["channel"]), 1, hardware.MaxChannels)
 	switch {
 	case !ok:
 		return
 	case c > r.Device.CaptureChannels:
-		r.node(at["channel"], "input channel %d is beyond the %d of the interface", c, r.Device.CaptureChannels)
+		r.Node(at["channel"], "input channel %d is beyond the %d of the interface", c, r.Device.CaptureChannels)
 		return
 	case r.captured[c] != "":
-		r.node(at["channel"], "input channel %d is taken by jack %s", c, r.captured[c])
+		r.Node(at["channel"], "input channel %d is taken by jack %s", c, r.captured[c])
 		return
 	}
 	j.Channel = c - 1
 	r.captured[c] = cmp.Or(j.Name, "?")
-	if len(r.errs)+r.skipped > before {
+	if r.Count() > before {
 		return
 	}
 	g := r.Interface.input(j.Channel)
 	if g != nil && j.Role != Audio && (g.Coupling == AC || g.Coupling == Digital) {
-		r.node(at["channel"], "input channel %d is %s (%s), so no voltage stays on it; role: %s needs a DC-coupled one", c, coupled(g), g.Use, j.Role)
+		r.Node(at["channel"], "input channel %d is %s (%s), so no voltage stays on it; role: %s needs a DC-coupled one", c, coupled(g), g.Use, j.Role)
 		return
 	}
 	r.scale(&j, at["full_scale"], r.inputScale, g)
 	if j.Sure == Unknown {
 		if j.Role == Pitch {
-			r.node(at["jack"], "pitch is refused on input channel %d: %s", c, HowToMeasure)
+			r.Node(at["jack"], "pitch is refused on input channel %d: %s", c, HowToMeasure)
 			return
 		}
 		j.FullScale = InputVolts

@@ -13,6 +13,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 var update = flag.Bool("update", false, "write golden files")
@@ -109,8 +111,8 @@ func TestFaults(t *testing.T) {
 		}
 		golden(t, strings.TrimSuffix(f, ".input.yaml")+".output.txt", got)
 	}
-	var e *Error
-	if _, err := Parse("x", []byte("version: 2\nname: x\n")); !errors.Is(err, ErrVersion) || !errors.As(err, &e) || e.Line != 1 || e.Column != 10 {
+	var e *document.Error
+	if _, err := Parse("x", []byte("version: 2\nname: x\n")); !errors.Is(err, document.ErrVersion) || !errors.As(err, &e) || e.Line != 1 || e.Column != 10 {
 		t.Error(err)
 	}
 	for text, want := range map[string]string{
@@ -323,7 +325,7 @@ func TestBroken(t *testing.T) {
 		}
 		r, err := Parse("x", data)
 		if err != nil {
-			var e *Error
+			var e *document.Error
 			if !errors.As(err, &e) || e.Line < 1 || e.Column < 1 {
 				t.Fatalf("an error without a place: %v", err)
 			}

@@ -29,6 +29,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/k8s-synth/k8s-synth/kube/install"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 const (
@@ -227,17 +228,7 @@ func Write(file string, image v1.Image, reference string) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
-	if err != nil {
-		return fmt.Errorf("image: %w", err)
-	}
-	err = tarball.Write(ref, image, f)
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		os.Remove(f.Name())
+	if err := document.WriteWhole(file, 0o644, func(w io.Writer) error { return tarball.Write(ref, image, w) }); err != nil {
 		return fmt.Errorf("image %s: %w", file, err)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 	"github.com/k8s-synth/k8s-synth/mapping/midi"
 )
 
@@ -85,12 +86,12 @@ func ParseControls(s string) ([]Control, error) {
 	}
 	k := slices.Index(kindWords[:], words[0])
 	if k < 0 {
-		return nil, fmt.Errorf("%q is not a kind of control; expected one of %s%s", clip(words[0]), strings.Join(kindWords[:], ", "), near(words[0], kindWords[:]))
+		return nil, fmt.Errorf("%q is not a kind of control; expected one of %s%s", document.Clip(words[0]), strings.Join(kindWords[:], ", "), document.Near(words[0], kindWords[:]))
 	}
 	kind, words := Kind(k), words[1:]
 	if kind == OSC {
 		if len(words) != 1 || !strings.HasPrefix(words[0], "/") || strings.ContainsAny(words[0], "#*,?[]{}") {
-			return nil, fmt.Errorf("osc takes one address without wildcards, such as osc /1/fader1, got %q", clip(strings.Join(words, " ")))
+			return nil, fmt.Errorf("osc takes one address without wildcards, such as osc /1/fader1, got %q", document.Clip(strings.Join(words, " ")))
 		}
 		return []Control{{Kind: OSC, Number: -1, Address: words[0]}}, nil
 	}
@@ -99,7 +100,7 @@ func ParseControls(s string) ([]Control, error) {
 	if len(words) > 0 && words[0] != "ch" {
 		var err error
 		if most < 0 {
-			return nil, fmt.Errorf("%s has no number, got %q; expected %s or %s ch 1", kind, clip(words[0]), kind, kind)
+			return nil, fmt.Errorf("%s has no number, got %q; expected %s or %s ch 1", kind, document.Clip(words[0]), kind, kind)
 		}
 		if low, high, err = span(words[0], 0, most, kind.String()); err != nil {
 			return nil, err
@@ -111,7 +112,7 @@ func ParseControls(s string) ([]Control, error) {
 	first, last := 0, 0
 	if len(words) > 0 {
 		if words[0] != "ch" || len(words) != 2 {
-			return nil, fmt.Errorf("%q is too much; %s", clip(strings.Join(words, " ")), controlExpected)
+			return nil, fmt.Errorf("%q is too much; %s", document.Clip(strings.Join(words, " ")), controlExpected)
 		}
 		if words[1] != "any" {
 			var err error
@@ -121,10 +122,10 @@ func ParseControls(s string) ([]Control, error) {
 		}
 	}
 	if high > low && last > first {
-		return nil, fmt.Errorf("%q ranges over numbers and over channels; expected one of the two", clip(s))
+		return nil, fmt.Errorf("%q ranges over numbers and over channels; expected one of the two", document.Clip(s))
 	}
 	if high-low >= mostControls {
-		return nil, fmt.Errorf("%q is %d controls; a binding covers at most %d", clip(s), high-low+1, mostControls)
+		return nil, fmt.Errorf("%q is %d controls; a binding covers at most %d", document.Clip(s), high-low+1, mostControls)
 	}
 	var cs []Control
 	for n := low; n <= high; n++ {
@@ -142,7 +143,7 @@ func ParseControl(s string) (Control, error) {
 		return Control{}, err
 	}
 	if len(cs) != 1 {
-		return Control{}, fmt.Errorf("%q is %d controls; expected one", clip(s), len(cs))
+		return Control{}, fmt.Errorf("%q is %d controls; expected one", document.Clip(s), len(cs))
 	}
 	return cs[0], nil
 }
@@ -156,7 +157,7 @@ func span(s string, low, high int, what string) (from, to int, err error) {
 	from, err1 := strconv.Atoi(a)
 	to, err2 := strconv.Atoi(b)
 	if err1 != nil || err2 != nil || from < low || to > high || to < from {
-		return 0, 0, fmt.Errorf("%s takes a number or a range from %d to %d, such as %d or %d-%d, got %q", what, low, high, low, low, min(low+7, high), clip(s))
+		return 0, 0, fmt.Errorf("%s takes a number or a range from %d to %d, such as %d or %d-%d, got %q", what, low, high, low, low, min(low+7, high), document.Clip(s))
 	}
 	return from, to, nil
 }

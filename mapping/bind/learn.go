@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 	"github.com/k8s-synth/k8s-synth/mapping/midi"
 )
 
@@ -109,10 +110,10 @@ func (e *Engine) LearnInto(m *Map) []Do {
 func (e *Engine) Learn(to string, source string) error {
 	ts, err := parseTo(to)
 	if err == nil && len(ts) != 1 {
-		err = fmt.Errorf("%q is more than one", clip(to))
+		err = fmt.Errorf("%q is more than one", document.Clip(to))
 	}
 	if err == nil && e.view.resolve(ts[0]).kind == aimNothing {
-		err = fmt.Errorf("%q: the scene has no such thing", clip(to))
+		err = fmt.Errorf("%q: the scene has no such thing", document.Clip(to))
 		if _, no := e.target.Member(mapping.Address(to)); no != nil && strings.HasPrefix(to, "/") {
 			err = no
 		}

@@ -10,7 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
+
+// ErrNotFound says that there is no map of that name.
+var ErrNotFound = errors.New("not found")
 
 //go:embed maps/*.yaml
 var shipped embed.FS
@@ -94,7 +99,7 @@ func (l Library) Open(name string) (*Map, error) {
 		for _, e := range list {
 			names = append(names, e.Name)
 		}
-		return nil, &wordedError{fmt.Sprintf("there is no map %q; there are %s%s", clip(name), strings.Join(names, ", "), near(name, names)), ErrNotFound}
+		return nil, document.Worded(fmt.Sprintf("there is no map %q; there are %s%s", document.Clip(name), strings.Join(names, ", "), document.Near(name, names)), ErrNotFound)
 	}
 	return m, err
 }

@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // full has every field there is.
@@ -123,10 +124,10 @@ func TestFaults(t *testing.T) {
 		golden(t, strings.TrimSuffix(f, ".input.yaml")+".output.txt", got.String())
 	}
 	later := []byte("version: 2\nname: x\n")
-	if _, err := Parse("x", later); !errors.Is(err, ErrVersion) {
+	if _, err := Parse("x", later); !errors.Is(err, document.ErrVersion) {
 		t.Error(err)
 	}
-	var e *Error
+	var e *document.Error
 	if _, err := Parse("x", later); !errors.As(err, &e) || e.Line != 1 || e.Column != 10 {
 		t.Errorf("%+v", e)
 	}
@@ -257,7 +258,7 @@ var anyRack *mapping.Rack
 func checkParse(t *testing.T, text string) {
 	m, err := Parse("x", []byte(text))
 	if err != nil {
-		var e *Error
+		var e *document.Error
 		if !errors.As(err, &e) || e.Line < 1 || e.Column < 1 {
 			t.Errorf("%q: %v has no place", text, err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Target is what is bound to: a *mapping.Rack.
@@ -70,7 +71,7 @@ func parseTo(s string) ([]to, error) {
 	case strings.HasPrefix(head, "/"):
 		t.kind, t.pattern = toAddress, head
 		if strings.Count(head, "/") != 3 || strings.HasSuffix(head, "/") || strings.Contains(head, "//") || tail != "" {
-			return nil, fmt.Errorf("%q is not an address; expected /kind/name/param, such as /deployment/web/replicas or /deployment/*/replicas[2]", clip(s))
+			return nil, fmt.Errorf("%q is not an address; expected /kind/name/param, such as /deployment/web/replicas or /deployment/*/replicas[2]", document.Clip(s))
 		}
 		kind := strings.SplitN(head, "/", 3)[1]
 		if !strings.Contains(kind, "*") && instrument.Spec(kind) == nil {
@@ -78,13 +79,13 @@ func parseTo(s string) ([]to, error) {
 			for _, s := range instrument.Specs() {
 				kinds = append(kinds, s.Kind)
 			}
-			return nil, fmt.Errorf("%q: there is no module %q%s", clip(s), clip(kind), near(kind, kinds))
+			return nil, fmt.Errorf("%q: there is no module %q%s", document.Clip(s), document.Clip(kind), document.Near(kind, kinds))
 		}
 		if spec := instrument.Spec(kind); spec != nil {
 			member := head[strings.LastIndexByte(head, '/')+1:]
 			if !strings.Contains(member, "*") && spec.Param(member) < 0 && spec.Input(member) < 0 {
 				if spec.Output(member) >= 0 {
-					return nil, fmt.Errorf("%q is an output jack; a control turns params and input jacks", clip(s))
+					return nil, fmt.Errorf("%q is an output jack; a control turns params and input jacks", document.Clip(s))
 				}
 				var names []string
 				for i := range spec.Params {
@@ -93,24 +94,24 @@ func parseTo(s string) ([]to, error) {
 				for _, j := range spec.Inputs {
 					names = append(names, j.Name)
 				}
-				return nil, fmt.Errorf("%q: %s has no param or input %q%s", clip(s), kind, clip(member), near(member, names))
+				return nil, fmt.Errorf("%q: %s has no param or input %q%s", document.Clip(s), kind, document.Clip(member), document.Near(member, names))
 			}
 			if i := spec.Param(member); i >= 0 && spec.Params[i].Text {
-				return nil, fmt.Errorf("%q takes a word; a control has numbers only", clip(s))
+				return nil, fmt.Errorf("%q takes a word; a control has numbers only", document.Clip(s))
 			}
 		}
 		if first > 0 && !strings.Contains(head, "*") {
-			return nil, fmt.Errorf("%q: a number in brackets chooses among what matches a *", clip(s))
+			return nil, fmt.Errorf("%q: a number in brackets chooses among what matches a *", document.Clip(s))
 		}
 	case slices.Contains(choosers, head) && !colon:
 		t.kind = toKnob + toKind(slices.Index(choosers, head))
 		if first == 0 {
-			return nil, fmt.Errorf("%q has no number; expected %s[1] for the first", clip(s), head)
+			return nil, fmt.Errorf("%q has no number; expected %s[1] for the first", document.Clip(s), head)
 		}
 		if t.kind == toStrip {
 			k, err := strconv.Atoi(strings.TrimPrefix(tail, "/"))
 			if err != nil || !strings.HasPrefix(tail, "/") || k < 1 || k > 99 {
-				return nil, fmt.Errorf("%q names no knob of the strip; expected strip[1]/1 for the first", clip(s))
+				return nil, fmt.Errorf("%q names no knob of the strip; expected strip[1]/1 for the first", document.Clip(s))
 			}
 			t.k, tail = k, ""
 		}
@@ -119,15 +120,15 @@ func parseTo(s string) ([]to, error) {
 		needed := slices.Contains(needs, name)
 		switch {
 		case needed && what == "":
-			return nil, fmt.Errorf("%q does not say which; expected %s", clip(s), map[string]string{"scene": "scene:NAME, scene:+1, scene:-1 or scene:*", "cordon": "cordon:NODE or cordon:*[1]", "drain": "drain:NODE or drain:*[1]", "restart": "restart:DEPLOYMENT or restart:*[1]", "kill": "kill:POD or kill:slot/1", "layer": "layer:0 … layer:99",
+			return nil, fmt.Errorf("%q does not say which; expected %s", document.Clip(s), map[string]string{"scene": "scene:NAME, scene:+1, scene:-1 or scene:*", "cordon": "cordon:NODE or cordon:*[1]", "drain": "drain:NODE or drain:*[1]", "restart": "restart:DEPLOYMENT or restart:*[1]", "kill": "kill:POD or kill:slot/1", "layer": "layer:0 … layer:99",
 				"launch": "launch:NAME:bar:2, with what it waits for and the seconds of its crossfade", "morph": "morph:NAME:SECONDS, or morph:* for a fader that goes the way", "snapshot": "snapshot:1 … snapshot:16", "slot": "slot:1 … slot:16, or slot:*", "setlist": "setlist:NAME"}[name])
 		case !needed && (colon || first > 0):
-			return nil, fmt.Errorf("%q: %s takes nothing behind it", clip(s), name)
+			return nil, fmt.Errorf("%q: %s takes nothing behind it", document.Clip(s), name)
 		}
 		switch name {
 		case "layer":
 			if t.n, err = strconv.Atoi(what); err != nil || t.n < 0 || t.n > mostLayer {
-				return nil, fmt.Errorf("%q is no layer; expected layer:0 … layer:%d", clip(s), mostLayer)
+				return nil, fmt.Errorf("%q is no layer; expected layer:0 … layer:%d", document.Clip(s), mostLayer)
 			}
 			return []to{{kind: toLayer, action: name, n: t.n}}, nil
 		case "scene":
@@ -139,7 +140,7 @@ func parseTo(s string) ([]to, error) {
 			}
 		case "slot", "snapshot":
 			if n, err := strconv.Atoi(what); (err != nil || n < 1 || n > stageSlots) && (name != "slot" || what != "*") {
-				return nil, fmt.Errorf("%q is no slot; expected %s:1 … %s:%d", clip(s), name, name, stageSlots)
+				return nil, fmt.Errorf("%q is no slot; expected %s:1 … %s:%d", document.Clip(s), name, name, stageSlots)
 			}
 			if what == "*" {
 				t.kind = toValue
@@ -152,19 +153,19 @@ func parseTo(s string) ([]to, error) {
 			if n, ok := strings.CutPrefix(what, "slot/"); ok {
 				i, err := strconv.Atoi(n)
 				if err != nil || i < 1 || i > mapping.SlotCount {
-					return nil, fmt.Errorf("%q is no slot; expected kill:slot/1 … kill:slot/%d", clip(s), mapping.SlotCount)
+					return nil, fmt.Errorf("%q is no slot; expected kill:slot/1 … kill:slot/%d", document.Clip(s), mapping.SlotCount)
 				}
 				return []to{{kind: toSlot, n: i}}, nil
 			}
 		}
 		if first > 0 && !strings.Contains(what, "*") {
-			return nil, fmt.Errorf("%q: a number in brackets chooses among what matches a *", clip(s))
+			return nil, fmt.Errorf("%q: a number in brackets chooses among what matches a *", document.Clip(s))
 		}
 	default:
-		return nil, fmt.Errorf("%q is nothing to bind to; %s%s", clip(s), toExpected, near(name, append(slices.Clone(actions), choosers...)))
+		return nil, fmt.Errorf("%q is nothing to bind to; %s%s", document.Clip(s), toExpected, document.Near(name, append(slices.Clone(actions), choosers...)))
 	}
 	if tail != "" {
-		return nil, fmt.Errorf("%q: %q is too much; %s", clip(s), clip(tail), toExpected)
+		return nil, fmt.Errorf("%q: %q is too much; %s", document.Clip(s), document.Clip(tail), toExpected)
 	}
 	if first == 0 {
 		return []to{t}, nil
@@ -188,7 +189,7 @@ func brackets(s string) (head string, first, last int, tail string, err error) {
 	}
 	in, tail, ok := strings.Cut(rest, "]")
 	if !ok {
-		return "", 0, 0, "", fmt.Errorf("%q has a [ without its ]", clip(s))
+		return "", 0, 0, "", fmt.Errorf("%q has a [ without its ]", document.Clip(s))
 	}
 	first, last, err = span(in, 1, mostNumber, "[ ]")
 	return head, first, last, tail, err

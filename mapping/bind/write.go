@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Encode returns the file as it was read, with its comments and with what was
@@ -30,42 +31,16 @@ func (m *Map) Encode() ([]byte, error) {
 
 // Save writes the map to a path, whole or not at all. Folders that are missing
 // are made.
-func (m *Map) Save(path string) (err error) {
+func (m *Map) Save(path string) error {
 	data, err := m.Encode()
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("map %s: %w", m.Name, err)
 	}
-	mode := fs.FileMode(0o644)
-	if info, err := os.Stat(path); err == nil {
-		mode = info.Mode().Perm()
-	}
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
-	if err != nil {
+	if err := document.WriteWhole(path, 0o644, document.Bytes(data)); err != nil {
 		return fmt.Errorf("map %s: %w", m.Name, err)
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-			err = fmt.Errorf("map %s: %w", m.Name, err)
-		}
-	}()
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	// The name is on the disk only when its folder is. A system that cannot do
-	// that has renamed all the same.
-	if d, e := os.Open(dir); e == nil {
-		_ = d.Sync()
-		d.Close()
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/google/cel-go/parser"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // What keeps an expression from stalling the goroutine that plays. A unit of
@@ -313,7 +314,7 @@ func judgeWords(e ast.Expr, say func(int64, string, ...any)) {
 		}
 		for _, w := range words {
 			if text, ok := literal(w); ok && text != "" && !slices.Contains(all, text) {
-				say(w.ID(), "no transition has the %s %q; there are %s%s", about, clip(text), strings.Join(all, ", "), near(text, all))
+				say(w.ID(), "no transition has the %s %q; there are %s%s", about, document.Clip(text), strings.Join(all, ", "), document.Near(text, all))
 				return
 			}
 		}
@@ -451,7 +452,7 @@ func (l *language) issues(iss *cel.Issues, source string) (all []issue) {
 		line, column := e.Location.Line(), e.Location.Column()+1
 		text := strings.TrimSpace(e.Message)
 		if m := undeclared.FindStringSubmatch(text); m != nil {
-			text = fmt.Sprintf("undeclared reference to '%s'%s", clip(m[1]), near(m[1], l.names))
+			text = fmt.Sprintf("undeclared reference to '%s'%s", document.Clip(m[1]), document.Near(m[1], l.names))
 			if u := usage(m[1]); u != "" && slices.Contains(l.names, m[1]) {
 				text = fmt.Sprintf("'%s' does not take such arguments; it is %s", m[1], u)
 			}

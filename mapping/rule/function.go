@@ -11,6 +11,8 @@ import (
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/common/types/traits"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Variable is one name that an expression may use.
@@ -114,7 +116,7 @@ var functions = []function{
 			if v, ok := written(s); ok {
 				return v, nil
 			}
-			return 0, fmt.Errorf("%q is not a number; write number(word, default) where it may be a word", clip(s))
+			return 0, fmt.Errorf("%q is not a number; write number(word, default) where it may be a word", document.Clip(s))
 		}},
 	{"number", []param{stringParam, numberParam}, []string{"word", "default"}, "the number that is written in a word, or the default where there is none",
 		func(n []float64, s string) (float64, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/google/cel-go/common/types/ref"
 
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Kind is what an Output asks for.
@@ -203,10 +204,10 @@ func (c *compiler) rule(index int, s *Spec) *rule {
 
 func (c *compiler) name(name string) {
 	if !wellNamed(name) {
-		c.say("name", 0, 0, fmt.Errorf("name is up to %d lower-case letters, digits and dashes, this is %q", MaxName, clip(name)))
+		c.say("name", 0, 0, fmt.Errorf("name is up to %d lower-case letters, digits and dashes, this is %q", MaxName, document.Clip(name)))
 	}
 	if i, taken := c.names[name]; taken {
-		c.say("name", 0, 0, fmt.Errorf("rules[%d] is called %q already; leave the name out or choose another", i, clip(name)))
+		c.say("name", 0, 0, fmt.Errorf("rules[%d] is called %q already; leave the name out or choose another", i, document.Clip(name)))
 		return
 	}
 	c.names[name] = c.index
@@ -312,7 +313,7 @@ func (c *compiler) place(l *language, field, source string, check func(string) e
 // of some.
 func checkPort(s string) error {
 	if s == "" || utf8.RuneCountInString(s) > MaxPort || strings.ContainsFunc(s, unicode.IsControl) {
-		return fmt.Errorf("a port is a name of up to %d characters, or a pattern with * and ?, this is %q", MaxPort, clip(s))
+		return fmt.Errorf("a port is a name of up to %d characters, or a pattern with * and ?, this is %q", MaxPort, document.Clip(s))
 	}
 	return nil
 }
@@ -321,7 +322,7 @@ func checkPort(s string) error {
 func checkTo(s string) error {
 	host, port, err := net.SplitHostPort(s)
 	if n, e := strconv.ParseUint(port, 10, 16); err != nil || host == "" || e != nil || n == 0 {
-		return fmt.Errorf("where a message goes is host:port, such as 192.168.0.20:9000, this is %q", clip(s))
+		return fmt.Errorf("where a message goes is host:port, such as 192.168.0.20:9000, this is %q", document.Clip(s))
 	}
 	return nil
 }
@@ -360,11 +361,11 @@ func (c *compiler) osc(l *language, r *rule, o *OSC) {
 // address is no pattern, and its parts are printable ASCII).
 func checkAddress(s string) error {
 	if !strings.HasPrefix(s, "/") || len(s) < 2 {
-		return fmt.Errorf("an OSC address begins with a slash, such as /alarm, this is %q", clip(s))
+		return fmt.Errorf("an OSC address begins with a slash, such as /alarm, this is %q", document.Clip(s))
 	}
 	for _, r := range s {
 		if r <= ' ' || r > '~' || strings.ContainsRune("#*,?[]{}", r) {
-			return fmt.Errorf("an OSC address holds no %q, this is %q", r, clip(s))
+			return fmt.Errorf("an OSC address holds no %q, this is %q", r, document.Clip(s))
 		}
 	}
 	return nil

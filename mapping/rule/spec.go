@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // Ends of what rules may be.
@@ -195,57 +194,4 @@ func Errors(err error) (all []*Error) {
 		all = append(all, e)
 	}
 	return all
-}
-
-// clip shortens what is quoted.
-func clip(s string) string {
-	const longest = 60
-	if utf8.RuneCountInString(s) <= longest {
-		return s
-	}
-	return string([]rune(s)[:longest]) + "…"
-}
-
-// near returns `; did you mean "name"?` for the known name that is nearest to
-// an unknown one, or nothing where none is near.
-func near(name string, known []string) string {
-	n := utf8.RuneCountInString(name)
-	if n == 0 || n > MaxName {
-		return ""
-	}
-	best, least := "", max(1, n/3)+1
-	for _, k := range known {
-		if d := edits([]rune(strings.ToLower(name)), []rune(strings.ToLower(k))); d < least && k != name {
-			best, least = k, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// edits is the optimal string alignment distance: insertions, deletions,
-// substitutions and swaps of neighbours that turn a into b.
-func edits(a, b []rune) int {
-	before, last, this := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i, x := range a {
-		this[0] = i + 1
-		for j, y := range b {
-			d := last[j]
-			if x != y {
-				d++
-			}
-			d = min(d, last[j+1]+1, this[j]+1)
-			if i > 0 && j > 0 && x == b[j-1] && a[i-1] == y {
-				d = min(d, before[j-1]+1)
-			}
-			this[j+1] = d
-		}
-		before, last, this = last, this, before
-	}
-	return last[len(b)]
 }

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Notes are MIDI note numbers and need not be whole: 0.01 is one cent.
@@ -90,7 +92,7 @@ func known(what string, all map[string][]int, name string) ([]int, error) {
 			names = append(names, n)
 		}
 		slices.Sort(names)
-		return nil, fmt.Errorf("unknown %s %q; there are %s%s", what, clip(name), strings.Join(names, ", "), near(name, names))
+		return nil, fmt.Errorf("unknown %s %q; there are %s%s", what, document.Clip(name), strings.Join(names, ", "), document.Near(name, names))
 	}
 	return steps, nil
 }

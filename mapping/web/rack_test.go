@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -179,20 +180,29 @@ func (r *fakeRack) did(f func(Request) bool) bool {
 	return slices.ContainsFunc(r.asked, f)
 }
 
+// wouldChange is the answer to what an edit would change: itself, so that a test
+// can tell which one is shown.
+func wouldChange(d *Diff) map[string]string {
+	what, _ := json.Marshal(d)
+	return map[string]string{"text": "--- the cluster\n+++ after it\n@@ -1 +1,2 @@\n kind: Service\n+  app: web\n-  app: none\n " + string(what) + "\n"}
+}
+
 func (r *fakeRack) do(client string, q Request) (any, error) {
 	r.mu.Lock()
 	if q.Scope == nil {
 		r.asked = append(r.asked, q)
 	}
-	if slow := r.slow; q.Diff != nil && slow != nil {
-		r.mu.Unlock()
-		select {
-		case <-slow:
-		case <-r.ended:
-		}
-		r.mu.Lock()
-	}
 	defer r.mu.Unlock()
+	if slow := r.slow; q.Diff != nil && slow != nil {
+		return Later{Newest: "diff", Work: func(ctx context.Context) (any, error) {
+			select {
+			case <-slow:
+			case <-r.ended:
+			case <-ctx.Done():
+			}
+			return wouldChange(q.Diff), nil
+		}}, nil
+	}
 	told := func() { r.server.State(r.copy()) }
 	switch {
 	case q.Set != nil:
@@ -251,8 +261,7 @@ func (r *fakeRack) do(client string, q Request) (any, error) {
 	case q.YAML != nil && q.YAML.Text == nil:
 		return map[string]string{"text": "id: " + q.YAML.ID + "\nparams:\n  replicas: 3\n", "manifest": "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n"}, nil
 	case q.Diff != nil:
-		what, _ := json.Marshal(q.Diff)
-		return map[string]string{"text": "--- the cluster\n+++ after it\n@@ -1 +1,2 @@\n kind: Service\n+  app: web\n-  app: none\n " + string(what) + "\n"}, nil
+		return wouldChange(q.Diff), nil
 	case q.Scope != nil:
 		r.scope = *q.Scope
 		var t Trace

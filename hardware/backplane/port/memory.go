@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/k8s-synth/k8s-synth/mapping/document"
 )
 
 // Memory remembers which panel is which module, by its serial number, in a file
@@ -115,7 +117,7 @@ func (m *Memory) Set(serial, module string) error {
 	return m.save()
 }
 
-// save writes the file beside the old one, and puts it in its place.
+// save writes the file.
 func (m *Memory) save() error {
 	data, err := json.MarshalIndent(m.by, "", "  ")
 	if err != nil {
@@ -124,17 +126,7 @@ func (m *Memory) save() error {
 	if err := os.MkdirAll(filepath.Dir(m.path), 0o755); err != nil {
 		return fmt.Errorf("which panel is which module: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(m.path), ".panels-*")
-	if err != nil {
-		return fmt.Errorf("which panel is which module: %w", err)
-	}
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), m.path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := document.WriteWhole(m.path, 0o600, document.Bytes(append(data, '\n'))); err != nil {
 		return fmt.Errorf("which panel is which module: %w", err)
 	}
 	return nil

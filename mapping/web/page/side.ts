@@ -16,8 +16,6 @@ export class Side {
   private shown?: { title: string; text: string; go?: () => void } // a diff
   private question = 0 // the newest one
   private rest = 0 // a hand that may come to rest
-  private asking = false
-  private waits?: () => void // the question to ask next
   private edited = false
   private module_?: { id: string; text: string; manifest?: string } // that is shown
   private reading = false
@@ -98,28 +96,21 @@ export class Side {
   clearDiff() {
     clearTimeout(this.rest)
     this.question++
-    this.waits = this.shown = undefined
+    this.shown = undefined
     this.drawDiff()
   }
 
-  // ask has one question under way; of those that come meanwhile only the last
-  // one is asked, and only the answer to the newest is shown.
+  // ask shows the answer to the newest question only. The instrument calls off
+  // the one before when the next comes, so none waits for another.
   private async ask(title: string, request: object, go?: () => void) {
     const mine = ++this.question
     this.shown = { title, text: '…', go }
     this.drawDiff()
-    if (this.asking) { this.waits = () => this.ask(title, request, go); return }
-    this.asking = true
     let text: string
     try { text = (await this.link.ask<{ text: string }>({ diff: request })).text || 'Nothing in the cluster changes.' } catch (e) { text = (e as Error).message }
-    this.asking = false
-    if (mine === this.question) {
-      this.shown = { title, text, go }
-      this.drawDiff()
-    }
-    const next = this.waits
-    this.waits = undefined
-    next?.()
+    if (mine !== this.question) return
+    this.shown = { title, text, go }
+    this.drawDiff()
   }
 
   private drawDiff() {

@@ -1,4 +1,4 @@
-package scenes
+package document
 
 import (
 	"strings"
@@ -6,14 +6,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// within returns where in the file a character of a scalar stands, which is
+// Within returns where in the file a character of a scalar stands, which is
 // given by its line and column in the scalar's value, both from 1. Where that
 // cannot be told it returns the place of the scalar and false.
 //
 // It reads the text of the file beside the value, and knows of each style what
 // the text has more: quotes and escapes, the indentation of a block, and line
 // breaks that are folded into blanks.
-func (d *document) within(n *yaml.Node, line, column int) (int, int, bool) {
+func (r *Reader) Within(n *yaml.Node, line, column int) (int, int, bool) {
 	value := []rune(n.Value)
 	target := 0
 	for i := 1; i < line; i++ {
@@ -23,7 +23,7 @@ func (d *document) within(n *yaml.Node, line, column int) (int, int, bool) {
 		target++
 	}
 	target += column - 1
-	c := cursor{text: d.lines(), line: n.Line - 1, column: n.Column - 1}
+	c := cursor{text: r.text(), line: n.Line - 1, column: n.Column - 1}
 	if c.line >= len(c.text) || target > len(value) || !c.open(n) {
 		return n.Line, n.Column, false
 	}
@@ -41,16 +41,15 @@ func (d *document) within(n *yaml.Node, line, column int) (int, int, bool) {
 	return c.line + 1, c.column + 1, true
 }
 
-// lines returns the file in lines of characters; it is split once, at the
-// first mistake that asks for it.
-func (d *document) lines() [][]rune {
-	if d.split == nil {
-		text := strings.ReplaceAll(string(d.data), "\r\n", "\n")
-		for l := range strings.SplitSeq(text, "\n") {
-			d.split = append(d.split, []rune(l))
+// text returns the file in lines of characters; it is split once, at the first
+// mistake that asks for it.
+func (r *Reader) text() [][]rune {
+	if r.lines == nil {
+		for l := range strings.SplitSeq(strings.ReplaceAll(string(r.data), "\r\n", "\n"), "\n") {
+			r.lines = append(r.lines, []rune(l))
 		}
 	}
-	return d.split
+	return r.lines
 }
 
 // cursor walks through the text of one scalar.
