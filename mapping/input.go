@@ -67,6 +67,9 @@ type PortInput struct {
 type TransportInput struct {
 	Port string
 	Runs bool
+	// Seconds is where in the song that is, from its beginning on; nil where
+	// nobody knows.
+	Seconds *float64
 }
 
 // KillInput is a pod that was to be deleted, by its name or its slot from 0.
@@ -146,7 +149,7 @@ func (r *Rack) Do(in Input, later int64) error {
 	case in.Port != nil:
 		r.PortGone(in.Port.Name, frame)
 	case in.Transport != nil:
-		r.Transport(in.Transport.Port, in.Transport.Runs, frame)
+		r.Transport(*in.Transport, frame)
 	case in.Wiring != nil:
 		return r.Rewire(*in.Wiring, in.Source)
 	case in.Edit != nil:

@@ -135,7 +135,7 @@ func TestWhatComesInIsRecorded(t *testing.T) {
 	must(r.Set("/deployment/web/replicas", 5, "", "hand", 0))
 	r.Apply(Transition{Object: Object{Kind: KindNode, Name: "n"}, Field: FieldExists, New: "true"}, frame+200)
 	r.MIDI("keys", midi.On(0, 60, 100), frame+10)
-	r.Transport("keys", true, frame+10)
+	r.Transport(TransportInput{Port: "keys", Runs: true}, frame+10)
 	r.PortCame("gear")
 	r.PortGone("keys", frame)
 	must(r.SetMode(Real))

@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
@@ -97,26 +98,63 @@ func (in *midiInput) pump(r *Rack, frame int64) {
 }
 
 // Transport starts or stops the song of a port that has no clock, such as one
-// that sends time code: at a frame, 0 at once.
-func (r *Rack) Transport(port string, runs bool, frame int64) {
+// that sends time code: at a frame, 0 at once. Where it is known where the song
+// is, the Clock that follows is sent there, by its own tempo, and again each time
+// that it runs already.
+func (r *Rack) Transport(t TransportInput, frame int64) {
 	r.begin()
-	r.transport(port, runs, frame)
+	r.transport(t, frame)
 	if r.ended(nil) {
-		r.record(Input{Frame: frame, Source: port, Transport: &TransportInput{port, runs}})
+		r.record(Input{Frame: frame, Source: t.Port, Transport: &t})
 	}
 }
 
-func (r *Rack) transport(port string, runs bool, frame int64) {
-	if !runs {
-		r.MIDI(port, midi.RealTime(midi.Stop), frame)
-		return
+func (r *Rack) transport(t TransportInput, frame int64) {
+	what := midi.Stop
+	if t.Runs {
+		what = midi.Continue
 	}
-	r.MIDI(port, midi.RealTime(midi.Continue), frame)
+	r.MIDI(t.Port, midi.RealTime(byte(what)), frame)
 	for _, in := range r.midiIns {
-		if in.song.begins && in.song.port == port {
+		s := &in.song
+		if s.port != t.Port || t.Runs && !s.begins {
+			continue // it follows another's clock
+		}
+		if t.Seconds != nil {
+			in.locate(r, *t.Seconds)
+		}
+		if t.Runs {
 			in.begin(r)
+			if t.Seconds != nil {
+				s.fresh, s.due, s.located = false, false, false
+				in.pulse(r, midiJack.reset)
+			}
 		}
 	}
+}
+
+// locate shows where in the bar a time of the song is.
+func (in *midiInput) locate(r *Rack, seconds float64) {
+	beats := max(seconds, 0) * r.tempoAfter(in) / 60
+	in.song.ticks, in.song.located = int64(beats*clocksPerBeat), true
+	in.level(r, midiJack.position, float32(math.Mod(beats, float64(in.set.beats))/2))
+}
+
+// tempoAfter is the tempo, in beats a minute, of the Clock that runs by a MIDI
+// In, or else of the first.
+func (r *Rack) tempoAfter(in *midiInput) float64 {
+	const kind = "clock"
+	for _, c := range r.patch.Cables {
+		if c.From.Module == in.id && c.From.Jack == "run" && c.To.Module.Kind() == kind {
+			return r.patch.Module(c.To.Module).Value("tempo")
+		}
+	}
+	for i := range r.patch.Modules {
+		if m := &r.patch.Modules[i]; m.ID.Kind() == kind {
+			return m.Value("tempo")
+		}
+	}
+	return 120
 }
 
 // showPosition shows how many beats into the bar it is.
@@ -129,7 +167,7 @@ func (in *midiInput) gone(r *Rack, port string) {
 	in.end(r, func(k midiKey) bool { return k.port == port })
 	delete(in.mpe, port)
 	in.level(r, midiJack.sustain, 0)
-	if in.song.known && in.song.port == port {
+	if in.song.port == port && (in.song.known || in.song.runs || in.song.begins) {
 		in.song = midiSong{}
 		in.level(r, midiJack.run, 0)
 	}

@@ -733,9 +733,9 @@ func TestStartWithoutClock(t *testing.T) {
 	s.want("/midi_in/daw/run", 10)
 	s.play("daw", midi.RealTime(midi.Stop))
 	s.want("/midi_in/daw/run", 0)
-	s.Transport("daw", true, s.frame)
+	s.Transport(TransportInput{Port: "daw", Runs: true}, s.frame)
 	s.want("/midi_in/daw/run", 10)
-	s.Transport("daw", false, s.frame)
+	s.Transport(TransportInput{Port: "daw"}, s.frame)
 	s.want("/midi_in/daw/run", 0)
 	s.play("daw", midi.RealTime(midi.Start), midi.RealTime(midi.Clock))
 	s.want("/midi_in/daw/run", 10)
@@ -747,6 +747,49 @@ func TestStartWithoutClock(t *testing.T) {
 	if n := s.midiIns[0].song.ticks; n != 9 {
 		t.Errorf("%d clocks were heard, want 9", n)
 	}
+}
+
+// TestTimecodePlaces: a song that starts in the middle has its next beat where
+// the tape has it, one that jumps goes along, and one whose port is gone stops.
+func TestTimecodePlaces(t *testing.T) {
+	p := &instrument.Patch{Modules: []instrument.Module{module("midi_in/tape"), module("clock/first", "tempo", 50), module("clock/main", "tempo", 120), module("etcd/beat"), module("etcd/bar")}}
+	wire(p, "midi_in/tape/run", "clock/main/run_gate", "midi_in/tape/reset", "clock/main/reset", "midi_in/tape/position", "clock/main/position",
+		"clock/main/beat", "etcd/beat/write", "clock/main/bar", "etcd/bar/write")
+	s := newMIDIStage(t, p)
+	to := func(runs bool, seconds float64) (at int64) {
+		s.hits = map[string][]int64{}
+		at = s.frame + 1000
+		s.Transport(TransportInput{Port: "tape", Runs: runs, Seconds: &seconds}, at)
+		return at
+	}
+	// beats checks when the first beats and bars came, in seconds after a frame; a
+	// Store tells of them at the end of the block.
+	beats := func(what string, at int64, beat, bar float64) {
+		t.Helper()
+		for name, want := range map[string]float64{"beat": beat, "bar": bar} {
+			if got := s.hits[name]; len(got) == 0 || math.Abs(float64(got[0]-at)-want*testRate-32) > 32 {
+				t.Errorf("%s: the first %s came %d frames after it, want %.0f", what, name, append(got, -1)[0]-at, want*testRate)
+			}
+		}
+	}
+	// 61.25 s of 120 BPM are 122.5 beats: 2.5 into a bar.
+	at := to(true, 61.25)
+	s.run(2.5)
+	beats("in the middle", at, 0.25, 0.75)
+	s.want("/midi_in/tape/run", 10)
+	at = to(true, 3600)
+	s.run(0.6)
+	beats("a jump to an hour", at, 0, 0)
+	to(false, 3601.5)
+	s.run(0.1)
+	s.want("/midi_in/tape/run", 0)
+	s.want("/midi_in/tape/position", 1.5)
+	at = to(true, 3601.5)
+	s.run(0.6)
+	beats("from where it stood", at, 0, 0.5)
+	s.PortGone("tape", s.frame)
+	s.run(0.1)
+	s.want("/midi_in/tape/run", 0)
 }
 
 // TestClockMaster: others are led by the Clock: a start, then 24 clocks a

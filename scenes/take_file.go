@@ -204,8 +204,9 @@ type (
 		Came bool   `json:"came"`
 	}
 	wireTransport struct {
-		Port string `json:"port"`
-		Runs bool   `json:"runs"`
+		Port    string   `json:"port"`
+		Runs    bool     `json:"runs"`
+		Seconds *float64 `json:"seconds,omitempty"`
 	}
 	wireWiring struct {
 		Pulled  []string     `json:"pulled,omitempty"`

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/k8s-synth/k8s-synth/instrument"
+	"github.com/k8s-synth/k8s-synth/mapping"
 	"github.com/k8s-synth/k8s-synth/mapping/bind"
 	"github.com/k8s-synth/k8s-synth/mapping/midi"
 	"github.com/k8s-synth/k8s-synth/mapping/midi/port"
@@ -20,9 +21,9 @@ import (
 )
 
 // midiDrivers are the systems that may have MIDI ports here, and what ends
-// them.
-func midiDrivers(log *slog.Logger) ([]port.Driver, func()) {
-	s, j := system.Driver(midiName), jack.New(jack.Settings{Client: midiName, Logger: log})
+// them. In JACK a client's name is for one alone.
+func midiDrivers(client string, log *slog.Logger) ([]port.Driver, func()) {
+	s, j := system.Driver(midiName), jack.New(jack.Settings{Client: client, Logger: log})
 	return []port.Driver{s, j}, func() {
 		_ = j.Close()
 		if c, ok := s.(io.Closer); ok {
@@ -47,6 +48,7 @@ type midiSurface struct {
 	guard  *watchdog
 	peers  map[string]*midiPeer
 	leader string // the port whose clock was heard last
+	taped  string // the port whose time code was heard last
 }
 
 // plug is a port that came or went.
@@ -59,9 +61,22 @@ type plug struct {
 type midiPeer struct {
 	beats   midi.ClockFollower
 	code    midi.Timecode
-	runs    bool // its time code did when it was last looked at
+	told    tape // of its time code, what the rack knows
+	sought  time.Time
 	sensing midi.Sensing
 }
+
+// tape is how a time code stands.
+type tape struct {
+	runs, known bool
+	at          time.Duration // where it stands; while it runs, where it was when that was told
+	jumps       uint64
+}
+
+// timecodeWait is how long, since the first quarter frame, a time code may run
+// while nobody knows where: after that it runs without a place. The longest is
+// sixteen quarter frames of the slowest rate.
+const timecodeWait = 170 * time.Millisecond
 
 // sensingTimeout is how long a port that uses active sensing may be silent. It
 // is more than the 300 ms of the standard: networks stumble, and so do we.
@@ -78,7 +93,7 @@ func (p *player) openMIDI(dir string) (err error) {
 	}
 	m := &midiSurface{log: p.log, in: make(chan port.In, midiWaiting), plugs: make(chan plug, 256), peers: map[string]*midiPeer{}}
 	var drivers []port.Driver
-	drivers, m.end = midiDrivers(p.log)
+	drivers, m.end = midiDrivers(midiName, p.log)
 	defer func() {
 		if err != nil {
 			m.close()
@@ -204,6 +219,7 @@ func (p *player) midiCame(in port.In) {
 		}
 	case midi.QuarterFrame, midi.SysExStart:
 		if c.code.Message(m, at) {
+			p.midi.taped = in.Port
 			p.timecode(in.Port, c, at)
 			return
 		}
@@ -256,16 +272,83 @@ func (p *player) passOn(in port.In) {
 	}
 }
 
-// timecode starts and stops the rack with the time code of a port.
+// timecode starts and stops the rack with the time code of a port, and puts it
+// where that is. A clock of the same port knows better.
 func (p *player) timecode(name string, c *midiPeer, now time.Time) {
-	runs := c.code.Running(now)
-	if runs == c.runs {
+	t := tape{runs: c.code.Running(now), jumps: c.code.Jumps}
+	t.at, t.known = c.code.Elapsed()
+	switch {
+	case !t.runs:
+		c.sought = time.Time{}
+	case !t.known && !c.told.runs:
+		if c.sought.IsZero() {
+			c.sought = now
+		}
+		if now.Sub(c.sought) < timecodeWait {
+			return
+		}
+	case t.runs:
+		// It is certain at the second quarter frame that it runs: where it was at
+		// the first is where the rack begins, so that a beat there is not missed.
+		t.at = max(t.at-time.Duration(float64(time.Second)/4/c.code.Rate().PerSecond()), 0)
+	}
+	if was := c.told; t.runs == was.runs && t.known == was.known && t.jumps == was.jumps && (t.runs || t.at == was.at) {
 		return
 	}
-	c.runs = runs
-	p.rack.Transport(name, runs, p.hand(now))
-	if t, ok := c.code.Time(); ok {
-		p.log.Info("midi time code", "port", name, "at", t, "runs", runs)
+	c.told = t
+	if c.beats.Tempo() > 0 && !c.beats.Lost(now) {
+		return
+	}
+	in := mapping.TransportInput{Port: name, Runs: t.runs}
+	if t.known {
+		seconds := t.at.Seconds()
+		in.Seconds = &seconds
+	}
+	p.rack.Transport(in, p.hand(now))
+	if f, ok := c.code.Time(); ok {
+		p.log.Info("midi time code", "port", name, "at", f, "runs", t.runs)
+	}
+}
+
+// timecodeStatus is the time code that was heard last.
+type timecodeStatus struct {
+	Port    string  `json:"port"`
+	Time    string  `json:"time"` // hours, minutes, seconds, frames
+	Rate    string  `json:"rate"` // frames a second: 24, 25, 29.97df or 30
+	Seconds float64 `json:"seconds"`
+	Runs    bool    `json:"runs"`
+}
+
+func (t *timecodeStatus) String() string {
+	state := "stands"
+	if t.Runs {
+		state = "runs"
+	}
+	return fmt.Sprintf("%s (%s a second) from %s, %s", t.Time, t.Rate, t.Port, state)
+}
+
+// timecode is the time code that was heard last, nil without.
+func (m *midiSurface) timecode() *timecodeStatus {
+	if m == nil || m.peers[m.taped] == nil {
+		return nil
+	}
+	c := &m.peers[m.taped].code
+	f, known := c.Time()
+	if !known {
+		return nil
+	}
+	at, _ := c.Elapsed()
+	return &timecodeStatus{Port: m.taped, Time: f.String(), Rate: f.Rate.String(), Seconds: at.Seconds(), Runs: c.Running(time.Now())}
+}
+
+// tellTimecode tells the OSC clients which frame of the time code it is.
+func (p *player) tellTimecode() {
+	if p.osc == nil || p.midi.peers[p.midi.taped] == nil {
+		return
+	}
+	if f, known := p.midi.peers[p.midi.taped].code.Time(); known && f != p.osc.frame {
+		p.osc.frame = f
+		p.osc.says(&p.osc.timecode, "/timecode", f.String())
 	}
 }
 
@@ -275,9 +358,10 @@ func (p *player) missed(now time.Time) {
 	if p.midi == nil {
 		return
 	}
+	p.tellTimecode()
 	behind := len(p.midi.in) > 0 // and not they are silent, but we deaf
 	for name, c := range p.midi.peers {
-		if c.runs {
+		if c.told.runs {
 			p.timecode(name, c, now)
 		}
 		if !behind && c.sensing.Lost(now) {

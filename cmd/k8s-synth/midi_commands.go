@@ -130,7 +130,7 @@ func ways(in, out bool) string {
 
 // systemPorts lists what the systems have while no instrument plays.
 func systemPorts(w io.Writer) error {
-	drivers, end := midiDrivers(slog.New(slog.DiscardHandler))
+	drivers, end := midiDrivers(midiName+" ports", slog.New(slog.DiscardHandler))
 	defer end()
 	return listPorts(w, drivers)
 }

@@ -61,6 +61,7 @@ type playStatus struct {
 	OSCStats   osc.Stats         `json:"oscStats"`
 	MIDI       []port.Info       `json:"midi,omitempty"` // ports in use
 	MIDITotal  midiTotal         `json:"midiTotal"`      // of all ports that were ever there
+	Timecode   *timecodeStatus   `json:"timecode,omitempty"`
 	Takeovers  []takeoverStatus  `json:"takeovers,omitempty"`
 	Clocks     []clockStatus     `json:"clocks"`
 	Heap       uint64            `json:"heapBytes"` // of Go, in use
@@ -180,6 +181,7 @@ func (p *player) gather() playStatus {
 	s.Waiting, s.Morph, s.SetList = p.waitingStatus(), p.morphStatus(), p.setListStatus()
 	s.Case, s.Panels = p.caseStatus(), p.panels.lines()
 	s.MIDI, s.MIDITotal, s.Takeovers = p.midi.open(), p.midi.total(), p.binds.takeovers()
+	s.Timecode = p.midi.timecode()
 	c := p.rack.Counters()
 	if p.osc != nil {
 		s.OSC, s.OSCStats = p.osc.Addr().String(), p.osc.Stats()
@@ -433,6 +435,9 @@ func (s *playStatus) print(w io.Writer) {
 	row("web", "%s", cmp.Or(s.Web, "off"))
 	for _, m := range s.MIDI {
 		row("midi", "%s", describePort(m))
+	}
+	if s.Timecode != nil {
+		row("time code", "%s", s.Timecode)
 	}
 	if s.Case != nil {
 		row("rig", "%s, %d jacks", s.Case.Rig, len(s.Case.Jack))

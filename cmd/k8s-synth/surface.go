@@ -13,6 +13,7 @@ import (
 
 	"github.com/k8s-synth/k8s-synth/instrument"
 	"github.com/k8s-synth/k8s-synth/mapping"
+	"github.com/k8s-synth/k8s-synth/mapping/midi"
 	"github.com/k8s-synth/k8s-synth/mapping/osc"
 )
 
@@ -32,6 +33,8 @@ type oscSurface struct {
 	position atomic.Uint64          // of a morph, the bits of 0…1
 	silenced atomic.Bool            // since a panic
 	learns   atomic.Pointer[string] // what learning waits for, empty without
+	timecode atomic.Pointer[string] // the frame of MIDI time code, empty without
+	frame    midi.FrameTime         // the same, for the goroutine that tells
 }
 
 // shadow is the last known value of one address.

@@ -50,7 +50,8 @@ func watchdogCommand() *cobra.Command {
 			defer cancel()
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			log.Warn("the instrument ended without a word; ending what it held over MIDI")
-			drivers, end := midiDrivers(log)
+			// The instrument's own name is for its next start.
+			drivers, end := midiDrivers(midiName+" watchdog", log)
 			defer end()
 			return releaseHeld(ctx, func() error { return port.ReleaseFile(ctx, held, drivers, log) })
 		},
