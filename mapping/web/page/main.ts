@@ -82,11 +82,7 @@ async function main() {
       model.log.push(...list)
       if (model.log.length > 500) model.log.splice(0, model.log.length - 500)
       side.logged(list)
-      const l = list[list.length - 1]
-      if (l) {
-        $('ticker').textContent = `${l.kind}/${l.name}  ${l.text}`
-        $('ticker').className = `kind-${l.kind}`
-      }
+      if (!ticks) tick()
     },
     status: s => { model.status = s; status(s) },
     slots: s => { model.slots = s; side.pods() },
@@ -234,6 +230,18 @@ async function main() {
     addEventListener('pointerup', up)
     addEventListener('pointercancel', up)
     wires.redraw()
+  }
+
+  // tick shows the last line, five times a second at most: nobody reads more, and
+  // each of another length makes the browser put the page together anew.
+  let ticks = 0
+  function tick() {
+    ticks = 0
+    const l = model.log[model.log.length - 1], t = $('ticker'), text = l && `${l.kind}/${l.name}  ${l.text}`
+    if (!l || t.textContent === text && t.className === `kind-${l.kind}`) return
+    t.textContent = text
+    t.className = `kind-${l.kind}`
+    ticks = window.setTimeout(tick, 200)
   }
 
   let said = '', spoken = '', speaks = 0

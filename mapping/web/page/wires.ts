@@ -42,7 +42,7 @@ export class Wires {
   private hung = new Map<string, Hung>()
   private view = '' // of what is hung
   private flashes: number[] = [] // outputs that are high for a moment only
-  private glow = new Map<string, HTMLCanvasElement>() // lit lamps, by size and colour
+  private glow = new Map<string, ImageBitmap>() // lit lamps, by size and colour
   private heard?: Float32Array<ArrayBuffer> // volts that no picture shows yet
   private shone = 0 // when lamps were drawn last, on the page's clock
   private timer = 0 // until they are drawn again
@@ -159,17 +159,17 @@ export class Wires {
   }
 
   // lamp is one that shines, some pixels wide.
-  private lamp(size: number, colour: string): HTMLCanvasElement {
+  private lamp(size: number, colour: string): ImageBitmap {
     const key = size + colour
     let s = this.glow.get(key)
     if (!s) {
       if (this.glow.size > 40) this.glow.clear() // of sizes that the rack had once
-      this.glow.set(key, s = document.createElement('canvas'))
-      s.width = s.height = size
-      const g = s.getContext('2d')!, r = size / 2, f = g.createRadialGradient(r, r, 0, r, r, r)
+      const c = new OffscreenCanvas(size, size), g = c.getContext('2d')!, r = size / 2, f = g.createRadialGradient(r, r, 0, r, r, r)
       f.addColorStop(0, '#fff'); f.addColorStop(0.16, colour); f.addColorStop(0.32, colour + 'cc'); f.addColorStop(0.36, colour + '40'); f.addColorStop(1, colour + '00')
       g.fillStyle = f
       g.fillRect(0, 0, size, size)
+      // A canvas would be copied for every lamp that is drawn from it.
+      this.glow.set(key, s = c.transferToImageBitmap())
     }
     return s
   }
