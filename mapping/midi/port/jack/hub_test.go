@@ -218,6 +218,56 @@ func TestHubOnJACK(t *testing.T) {
 	}
 }
 
+// All that is sent at the moment at which somebody is told to be back reaches him,
+// with a server whose cables carry only after some long periods.
+func TestWhatIsSentAtOnceReachesWhoIsBack(t *testing.T) {
+	startServer(t, 1024)
+	d := New(Settings{Logger: slog.New(slog.NewTextHandler(logWriter{t}, nil))})
+	t.Cleanup(func() { d.Close() })
+	var hub *port.Hub
+	ready := make(chan struct{})
+	const lights = 200
+	hub, err := port.Open(port.Config{Virtual: true, Patterns: []string{"peer"}, Drivers: []port.Driver{d}, Plugged: func(i port.Info, on bool) {
+		<-ready
+		if !on || !i.Out {
+			return
+		}
+		for n := range lights { // of the port's own channels
+			ch := n / 100
+			if i.Virtual {
+				ch += 8
+			}
+			if err := hub.Send(i.Name, time.Time{}, midi.CC(ch, n%100, 1+n%127)); err != nil {
+				t.Errorf("%s: %v", i.Name, err)
+			}
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(ready)
+	t.Cleanup(func() { hub.Close() })
+	for round := range 4 {
+		p := startPeer(t, "peer")
+		if round == 0 {
+			run(t, "jack_connect", "k8s-synth:midi_out", "peer:in")
+		}
+		count := func() (n int) {
+			told := map[[2]byte]bool{}
+			for _, e := range p.heard() {
+				if len(e.bytes) == 3 && e.bytes[0]&0xf0 == 0xb0 && e.bytes[1] < 100 {
+					told[[2]byte{e.bytes[0], e.bytes[1]}] = true
+				}
+			}
+			return len(told)
+		}
+		if !within(2*time.Second, func() bool { return count() == 2*lights }) {
+			t.Errorf("round %d: the peer heard %d of %d lights", round, count(), 2*lights)
+		}
+		p.stop()
+	}
+}
+
 // The child of TestHubIsKilled plays through a hub until it is killed.
 func init() {
 	path := os.Getenv("K8S_SYNTH_JACK_HUB")
