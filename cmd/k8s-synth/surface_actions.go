@@ -60,7 +60,7 @@ func (s *oscSurface) actionNodes() []osc.Node {
 	nodes = append(nodes, osc.Node{Address: "/silenced", Tags: "i", Access: osc.Read, Doc: "1 since a panic, until /resume or another scene", Range: []osc.Range{{Min: 0, Max: 1}},
 		Get: func(dst []osc.Arg) []osc.Arg { return append(dst, asNumber(s.silenced.Load())) }})
 	nodes = append(nodes, osc.Node{Address: "/timecode", Tags: "s", Access: osc.Read, Doc: "the frame of MIDI time code that passes, hh:mm:ss:ff, with ; before the frames where some are dropped; empty before any",
-		Get: func(dst []osc.Arg) []osc.Arg { return append(dst, osc.String(word(&s.timecode))) }})
+		Get: func(dst []osc.Arg) []osc.Arg { return append(dst, osc.String(wordOf(&s.timecode))) }})
 	return append(nodes, s.stageNodes()...)
 }
 
