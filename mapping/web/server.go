@@ -211,7 +211,7 @@ func (s *Server) Close() error {
 // ServeHTTP is the door.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	h.Set("Content-Security-Policy", "default-src 'self'; connect-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+	h.Set("Content-Security-Policy", "default-src 'self'; connect-src 'self'"+socketSource(r)+"; img-src 'self' data: blob:; media-src 'self' blob:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
@@ -282,6 +282,27 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.NotFound(w, r)
 	}
+}
+
+// socketSource names the server's WebSocket for a page's policy: to Safari before
+// 16, which tablets of some years keep, 'self' is none. An address of IPv6 has no
+// name there.
+func socketSource(r *http.Request) string {
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return ""
+	}
+	if strings.ContainsFunc(host, func(c rune) bool {
+		return c != '.' && c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	}) {
+		return ""
+	}
+	if r.TLS != nil {
+		return " wss://" + r.Host
+	}
+	return " ws://" + r.Host
 }
 
 func (s *Server) opens(token string) bool {

@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -305,4 +306,21 @@ func TestSlowPage(t *testing.T) {
 		}
 	}
 	t.Logf("%d changes, lines and meters took %s while nobody read", n, took)
+}
+
+// To some browsers 'self' is no WebSocket, so the policy names it, by a name that
+// a policy can have.
+func TestPolicyNamesTheSocket(t *testing.T) {
+	r := startRack(t, rackOf(60, "vco/one"), Config{})
+	for host, want := range map[string]string{
+		"127.0.0.1:9080": "connect-src 'self' ws://127.0.0.1:9080;", "localhost": "connect-src 'self' ws://localhost;",
+		"[::1]:9080": "connect-src 'self';", "localhost:1;script-src": "connect-src 'self';", "a;b": "connect-src 'self';",
+	} {
+		w, q := httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil)
+		q.Host, q.RemoteAddr = host, "127.0.0.1:1234"
+		r.server.ServeHTTP(w, q)
+		if got := w.Header().Get("Content-Security-Policy"); !strings.Contains(got, want) {
+			t.Errorf("at %s the policy is %q, which lacks %q", host, got, want)
+		}
+	}
 }

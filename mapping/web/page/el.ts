@@ -10,6 +10,12 @@ export function el<K extends keyof HTMLElementTagNameMap>(tag: K, set: Partial<H
   return e
 }
 
+// wheelUp tells whether a wheel is turned up, or a pad stroked up or right. With
+// Shift browsers make a wheel of one that goes sideways: up is left then.
+export function wheelUp(e: WheelEvent): boolean {
+  return e.deltaY ? e.deltaY < 0 : e.shiftKey ? e.deltaX < 0 : e.deltaX > 0
+}
+
 // refill gives an element other children. What had the focus has it again, if
 // there is something with the same key.
 export function refill(e: HTMLElement, ...children: HTMLElement[]) {

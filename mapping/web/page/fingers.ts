@@ -17,7 +17,8 @@ export function fingers(scroll: HTMLElement, zoom: (factor: number, x: number, y
   }
   const stop = () => { cancelAnimationFrame(coasting); coasting = 0; vx = vy = 0 }
   scroll.addEventListener('pointerdown', e => {
-    const bare = e.pointerType === 'mouse' && (e.button === 1 || e.button === 0 && !(e.target as Element).closest('.module'))
+    // A pencil is held as a mouse is.
+    const bare = e.pointerType !== 'touch' && (e.button === 1 || e.button === 0 && !(e.target as Element).closest('.module'))
     if (e.pointerType !== 'touch' && !bare) return
     stop()
     down.set(e.pointerId, { x: e.clientX, y: e.clientY })

@@ -3,6 +3,7 @@
 
 import { HP, Model, PANEL, ROW, clamp, travel, value, words, type Control, type Plate } from './model'
 import type { Link, Module } from './link'
+import { wheelUp } from './el'
 
 const plates = new Map<string, Promise<SVGSVGElement>>()
 
@@ -259,7 +260,7 @@ export class Panel {
     this.held.add(c.name)
     s.el.classList.add('held')
     // A finger has no keys: one that rests asks for a number.
-    const rest = e.pointerType === 'touch' && !step ? window.setTimeout(() => { if (!moved && this.held.has(c.name)) { end(); this.type(s) } }, 650) : 0
+    const rest = e.pointerType === 'touch' && !step ? window.setTimeout(() => { if (!moved && this.held.has(c.name)) { end(); this.type(s, false, true) } }, 650) : 0
     const id = e.pointerId
     const move = (e: PointerEvent) => {
       if (e.pointerId !== id) return
@@ -303,7 +304,7 @@ export class Panel {
     if (e.ctrlKey) return // that is zoom
     e.preventDefault()
     e.stopPropagation()
-    this.nudge(s, e.deltaY < 0 || e.deltaX > 0 ? 1 : -1, e.shiftKey)
+    this.nudge(s, wheelUp(e) ? 1 : -1, e.shiftKey)
   }
 
   private knobKey(e: KeyboardEvent, s: Shown) {
@@ -326,8 +327,8 @@ export class Panel {
     e.stopPropagation()
   }
 
-  // type asks for a value by the keyboard.
-  private type(s: Shown, empty = false) {
+  // type asks for a value by the keyboard; a finger may still rest there.
+  private type(s: Shown, empty = false, finger = false) {
     if (this.desk.learning()) return this.desk.learn(s.address)
     const c = s.control, now = this.desk.model.values.get(s.address)
     const box = s.el.getBoundingClientRect()
@@ -341,6 +342,8 @@ export class Panel {
     input.focus()
     if (!empty && !c.choices) input.select()
     let done = false
+    // A tablet brings its keyboard only for what gets the focus as a finger lifts.
+    if (finger) addEventListener('pointerup', () => { if (!done) { input.focus(); if (!c.choices) input.select() } }, { once: true })
     const end = (take: boolean) => {
       if (done) return
       done = true

@@ -12,8 +12,15 @@ export class Sound {
 
   async start(rate: number) {
     if (this.context) return
+    // A tablet that is told to be silent is silent for what plays along with other
+    // sound, and not for what is played back.
+    const session = (navigator as { audioSession?: { type: string } }).audioSession
+    if (session) session.type = 'playback'
     const c = this.context = new AudioContext({ sampleRate: rate, latencyHint: 'interactive' })
     try {
+      // It is within the press, which Safari asks for, and goes on when all is there.
+      const runs = c.resume()
+      runs.catch(() => { /* it is told below */ })
       await c.audioWorklet.addModule('sound-worklet.js')
       this.node = new AudioWorkletNode(c, 'k8s-synth', { numberOfInputs: 0, outputChannelCount: [2], processorOptions: { rate } })
       this.node.port.onmessage = e => { this.told = e.data }
@@ -22,7 +29,7 @@ export class Sound {
       this.node.port.postMessage({ way: way.port1 }, [way.port1])
       this.worker = new Worker('sound-worker.js', { type: 'module' })
       this.worker.postMessage({ player: way.port2, url: `${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/ws?sound` }, [way.port2])
-      await c.resume()
+      await runs
     } catch (e) {
       this.stop()
       throw new Error(`this browser plays no sound here: ${(e as Error).message}`)

@@ -5,7 +5,7 @@
 
 import type { Model } from './model'
 import type { Link, SceneInfo, Status } from './link'
-import { el, refill } from './el'
+import { el, refill, wheelUp } from './el'
 
 const slots = 16, remembered = 'how'
 
@@ -378,7 +378,7 @@ export class Stage {
       f.classList.remove('held')
     }
     for (const k of ['pointerup', 'pointercancel', 'lostpointercapture'] as const) f.addEventListener(k, up)
-    f.addEventListener('wheel', e => { e.preventDefault(); this.go(this.x + (e.deltaY < 0 || e.deltaX > 0 ? 1 : -1) * (e.shiftKey ? 0.002 : 0.02)) }, { passive: false })
+    f.addEventListener('wheel', e => { e.preventDefault(); this.go(this.x + (wheelUp(e) ? 1 : -1) * (e.shiftKey ? 0.002 : 0.02)) }, { passive: false })
     f.addEventListener('keydown', e => {
       const step = e.shiftKey ? 0.001 : 0.01
       const to: Record<string, number> = { ArrowRight: this.x + step, ArrowUp: this.x + step, ArrowLeft: this.x - step, ArrowDown: this.x - step, PageUp: this.x + 0.1, PageDown: this.x - 0.1, Home: 0, End: 1 }
