@@ -1,7 +1,8 @@
 // Package browser plays the page as a hand would: it opens it in a real
 // Chromium, moves its pointer, its fingers and its keys, and looks at what is
-// on the screen. It stands at the very end of the signal path, where the player
-// sits, and only tests and what makes pictures import it.
+// on the screen; and it does as much as shows that the page plays there in a
+// Firefox and a WebKit. It stands at the very end of the signal path, where the
+// player sits, and only tests and what makes pictures import it.
 package browser
 
 import (
@@ -72,7 +73,8 @@ func Start(ctx context.Context) (*Browser, error) {
 	}
 	o := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path), chromedp.DisableGPU,
 		chromedp.Flag("autoplay-policy", "no-user-gesture-required"), chromedp.Flag("disable-background-timer-throttling", true),
-		chromedp.Flag("disable-renderer-backgrounding", true), chromedp.Flag("disable-backgrounding-occluded-windows", true), chromedp.Flag("disable-component-update", true))
+		chromedp.Flag("disable-renderer-backgrounding", true), chromedp.Flag("disable-backgrounding-occluded-windows", true), chromedp.Flag("disable-component-update", true),
+		chromedp.WSURLReadTimeout(time.Minute)) // a machine that is busy starts it slowly
 	if os.Getuid() == 0 {
 		o = append(o, chromedp.NoSandbox)
 	}
@@ -302,12 +304,23 @@ func (p *Page) EvalFor(limit time.Duration, js string, out any) error {
 }
 
 // Wait waits until an expression is true.
-func (p *Page) Wait(limit time.Duration, js string) error {
+func (p *Page) Wait(limit time.Duration, js string) error { return wait(p.Eval, limit, js) }
+
+// Ready waits until the rack is drawn.
+func (p *Page) Ready(limit time.Duration) error { return p.Wait(limit, drawn) }
+
+// drawn is true when the rack is.
+const drawn = "!!window.rackTest && !!rackTest.model.state && rackTest.drawn()"
+
+// evaluate is how a window of any browser does it.
+type evaluate = func(js string, out any) error
+
+func wait(eval evaluate, limit time.Duration, js string) error {
 	var last json.RawMessage
 	var err error
 	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {
 		var ok bool
-		if err = p.Eval("!!("+js+")", &last); err == nil {
+		if err = eval("!!("+js+")", &last); err == nil {
 			if json.Unmarshal(last, &ok) == nil && ok {
 				return nil
 			}
@@ -318,20 +331,17 @@ func (p *Page) Wait(limit time.Duration, js string) error {
 	}
 }
 
-// Ready waits until the rack is drawn.
-func (p *Page) Ready(limit time.Duration) error {
-	return p.Wait(limit, "!!window.rackTest && !!rackTest.model.state && rackTest.drawn()")
-}
-
 // Point is a place in the window.
 type Point struct{ X, Y float64 }
 
 // At is the middle of the first element that a selector finds, scrolled into
 // sight.
-func (p *Page) At(selector string) (Point, error) {
+func (p *Page) At(selector string) (Point, error) { return middle(p.Eval, selector) }
+
+func middle(eval evaluate, selector string) (Point, error) {
 	var at *Point
 	q, _ := json.Marshal(selector)
-	err := p.Eval(fmt.Sprintf(`(()=>{const e=document.querySelector(%s);if(!e)return null;let b=e.getBoundingClientRect();const s=document.getElementById('scroll');
+	err := eval(fmt.Sprintf(`(()=>{const e=document.querySelector(%s);if(!e)return null;let b=e.getBoundingClientRect();const s=document.getElementById('scroll');
 const d=s&&s.contains(e)?s.getBoundingClientRect():{left:0,top:0,right:innerWidth,bottom:innerHeight};
 if(b.left<d.left+4||b.right>d.right-4||b.top<d.top+4||b.bottom>d.bottom-4){e.scrollIntoView({block:'center',inline:'center'});b=e.getBoundingClientRect()}
 return {X:b.left+b.width/2,Y:b.top+b.height/2}})()`, q), &at)
