@@ -2,6 +2,8 @@ package rtp
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -81,4 +83,50 @@ func TestHub(t *testing.T) {
 	a.mu.Unlock()
 	open(t, Config{Name: "far", Listen: addr})
 	within(t, "the port again", has(&a, &a.plugged, "far true"))
+}
+
+// What a process that was killed held on its peers ends when the next start has
+// its session with them.
+func TestNextStartEndsNotes(t *testing.T) {
+	held := filepath.Join(t.TempDir(), "held")
+	play := func(held string) (*Host, *port.Hub) {
+		h := open(t, Config{Name: "near"})
+		hub, err := port.Open(port.Config{Name: "near", Virtual: true, Drivers: []port.Driver{h}, Poll: 20 * time.Millisecond, Logger: quiet(t), Held: held})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { hub.Close() })
+		return h, hub
+	}
+	join := func(h *Host) *ear {
+		e := &ear{}
+		far := open(t, Config{Name: "far", Remotes: []string{h.Addr().String()}})
+		if _, _, err := far.Virtual("", e.hear); err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	h, hub := play(held)
+	first := join(h)
+	within(t, "a listener", func() bool {
+		return slices.ContainsFunc(hub.Ports(), func(i port.Info) bool { return i.Virtual && slices.Contains(i.Connected, "far") })
+	})
+	if err := hub.Send("", time.Time{}, midi.On(2, 60, 100), midi.CC(2, midi.CCSustain, 127)); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the note", func() bool { return first.has("92 3c 64", "b2 40 7f") })
+	// As a kill leaves it.
+	b, err := os.ReadFile(held)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(t.TempDir(), "left")
+	if err := os.WriteFile(left, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again, _ := play(left)
+	began := time.Now()
+	second := join(again)
+	within(t, "their ends", func() bool { return slices.Contains(second.all(), "82 3c 40") && slices.Contains(second.all(), "b2 40 00") })
+	t.Logf("the note ended %v after the other end was there", time.Since(began).Round(time.Millisecond))
 }
