@@ -127,6 +127,8 @@ func TestNextStartEndsNotes(t *testing.T) {
 	again, _ := play(left)
 	began := time.Now()
 	second := join(again)
-	within(t, "their ends", func() bool { return slices.Contains(second.all(), "82 3c 40") && slices.Contains(second.all(), "b2 40 00") })
+	within(t, "their ends", func() bool {
+		return slices.Contains(second.all(), "82 3c 40") && slices.Contains(second.all(), "b2 40 00")
+	})
 	t.Logf("the note ended %v after the other end was there", time.Since(began).Round(time.Millisecond))
 }
