@@ -26,20 +26,29 @@ typedef struct {
     ks_jack_cycle own;
     uint32_t own_frames;    // of the last cycle
     double own_age;         // ns since it began anew
+    uint32_t own_off;       // cycles in a row that were not where it expected them
+    uint32_t doubt;         // cycles in a row in which JACK's clock was far from it
     uint64_t strayed;       // cycles in which JACK's clock was off by more than a period, and ours was used
 } ks_jack_clock;
 
+// How far two clocks of one cycle may be apart, in nanoseconds, before one of them is not believed.
+static inline double ks_jack_apart(double period) { return period > 3e6 ? period : 3e6; }
+
 // A clock of our own from the times of the callbacks: a second-order delay-locked loop (F. Adriaensen,
 // "Using a DLL to filter time", 2005). It is coarser than JACK's, which is fed by the interrupt, but
-// starts anew where time has jumped.
+// starts anew where time has jumped: one callback that comes late is passed over, two are the truth.
 static inline ks_jack_cycle ks_jack_own_clock(ks_jack_clock *k, uint32_t rate, uint32_t frames, uint64_t now)
 {
     double nominal = 1e9 / (rate ? rate : 48000), period = nominal * frames;
     double expect = k->own.start_ns + k->own.frame_ns * k->own_frames;
-    double e = (double)now - expect, limit = 2 * period > 10e6 ? 2 * period : 10e6;
-    if (k->own_frames == 0 || fabs(e) > limit) {
+    double e = (double)now - expect;
+    int off = k->own_frames != 0 && fabs(e) > ks_jack_apart(period);
+    if (k->own_frames == 0 || (off && k->own_off > 0)) {
         k->own = (ks_jack_cycle){(double)now, nominal};
         k->own_age = 0;
+        off = 0;
+    } else if (off) {
+        k->own.start_ns = expect;
     } else {
         double w = 2 * M_PI * (k->own_age < 2e9 ? 1.0 : 0.2) * period * 1e-9;
         if (w > 0.5) w = 0.5;
@@ -49,6 +58,7 @@ static inline ks_jack_cycle ks_jack_own_clock(ks_jack_clock *k, uint32_t rate, u
         if (k->own.frame_ns > nominal * 1.01) k->own.frame_ns = nominal * 1.01;
         k->own_age += period;
     }
+    k->own_off = off ? k->own_off + 1 : 0;
     k->own_frames = frames;
     return k->own;
 }
@@ -82,9 +92,11 @@ static inline ks_jack_cycle ks_jack_cycle_times(ks_jack_clock *k, const ks_jack_
     }
     c.start_ns = (double)start * 1000 + k->offset_ns;
     // After a stall (a client that died in its callback is enough) JACK's clock takes seconds to come
-    // back to the truth, and runs fast or slow meanwhile.
-    double limit = own.frame_ns * frames > 3e6 ? own.frame_ns * frames : 3e6;
-    if (fabs(c.start_ns - own.start_ns) > limit || fabs(c.frame_ns / own.frame_ns - 1) > 0.02) {
+    // back to the truth, and runs fast or slow meanwhile. A callback that comes late is no reason to
+    // leave it: the other client's may not have.
+    if (fabs(c.start_ns - own.start_ns) <= ks_jack_apart(own.frame_ns * frames) && fabs(c.frame_ns / own.frame_ns - 1) <= 0.02) {
+        k->doubt = 0;
+    } else if (++k->doubt > 4) {
         __atomic_store_n(&k->strayed, k->strayed + 1, __ATOMIC_RELEASE);
         return own;
     }

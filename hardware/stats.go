@@ -193,7 +193,8 @@ func (d *Device) RoundTrip() int {
 }
 
 // Now is the engine frame that the device takes at this moment, with a fraction. It follows the
-// callbacks through a delay-locked loop, so it runs evenly although they come in lumps. The render
+// callbacks through a delay-locked loop, so it runs evenly although they come in lumps; on JACK it is the
+// server's own clock, as in its MIDI, and steps where the server has missed cycles. The render
 // goroutine is ahead of it by up to the ring's depth: an event to sound at a constant latency is
 // stamped with Now (or FrameAt its arrival) plus Latency, or any constant above the ring's depth.
 //
