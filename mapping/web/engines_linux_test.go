@@ -84,7 +84,7 @@ func playIn(t *testing.T, start func(context.Context) (*browser.Driven, error)) 
 	both := func(what, js string) {
 		t.Helper()
 		for i, w := range []*browser.Window{p, q} {
-			if err := w.Wait(3*time.Second, js); err != nil {
+			if err := w.Wait(15*time.Second, js); err != nil {
 				t.Fatalf("%s, window %d: %v", what, i+1, err)
 			}
 		}
