@@ -4,26 +4,28 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 )
 
 // WriteWhole makes a file that is there whole or not at all, whatever ends the
 // program or the machine: it is written beside its place, synced, renamed, and
 // its folder synced. A file that is there keeps its mode, and where it is a
 // link what it leads to is written; a new one gets mode, 0600 for what is
-// private. An error leaves what was there.
+// private, less what the umask takes. An error leaves what was there.
 func WriteWhole(path string, mode fs.FileMode, write func(io.Writer) error) error {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	if info, err := os.Stat(path); err == nil {
-		if !info.Mode().IsRegular() {
-			return &fs.PathError{Op: "write", Path: path, Err: errors.New("it is no file")}
-		}
-		mode = info.Mode().Perm()
+	old, err := os.Stat(path)
+	if err != nil {
+		old = nil
+	} else if !old.Mode().IsRegular() {
+		return &fs.PathError{Op: "write", Path: path, Err: errors.New("it is no file")}
 	}
-	part, err := writePart(path, mode, write)
+	part, err := writePart(path, mode, old, write)
 	if err != nil {
 		return err
 	}
@@ -38,7 +40,7 @@ func WriteWhole(path string, mode fs.FileMode, write func(io.Writer) error) erro
 // WriteNew makes a file as WriteWhole does, but never over one that is there:
 // that is fs.ErrExist, also of two programs that want the same name at once.
 func WriteNew(path string, mode fs.FileMode, write func(io.Writer) error) error {
-	part, err := writePart(path, mode, write)
+	part, err := writePart(path, mode, nil, write)
 	if err != nil {
 		return err
 	}
@@ -63,17 +65,27 @@ func WriteNew(path string, mode fs.FileMode, write func(io.Writer) error) error 
 }
 
 // writePart writes what is to be the file at path into one beside it, which is
-// on the disk when it returns.
-func writePart(path string, mode fs.FileMode, write func(io.Writer) error) (part string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+// on the disk when it returns. It has the mode of old, nil for a new file.
+func writePart(path string, mode fs.FileMode, old fs.FileInfo, write func(io.Writer) error) (part string, err error) {
+	var f *os.File
+	// os.CreateTemp leaves the umask no say: its files are 0600.
+	for range 1000 {
+		part = filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+strconv.FormatUint(uint64(rand.Uint32()), 10))
+		if f, err = os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode); !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
 	if err != nil {
 		return "", err
 	}
-	if err := errors.Join(write(f), f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		_ = os.Remove(f.Name())
+	if old != nil {
+		err = f.Chmod(old.Mode().Perm())
+	}
+	if err := errors.Join(err, write(f), f.Sync(), f.Close()); err != nil {
+		_ = os.Remove(part)
 		return "", err
 	}
-	return f.Name(), nil
+	return part, nil
 }
 
 // syncFolder puts the name of a file on the disk. Some systems cannot do that
