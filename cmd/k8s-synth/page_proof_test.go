@@ -691,6 +691,13 @@ func (p *pageProof) pixels(w *browser.Page) {
 	t := p.t
 	const module, name, lamp = "lfo/g", "rate", "/attenuverter/lit/out_1"
 	from, input := "lfo/g/sine", "lfo/f/width_cv"
+	// What is measured afterwards is the rack as it was.
+	for _, c := range p.scene.Patch.Cables {
+		if c.To.String() == input {
+			defer p.send("/plug", osc.String(c.From.String()), osc.String(input))
+		}
+	}
+	defer p.send("/"+module+"/"+name, osc.Float32(float32(p.scene.Patch.Module(module).Value(name))))
 	// The input is free, so that what is measured is one cable.
 	p.send("/pull", osc.String(input))
 	p.send("/attenuverter/lit/gain_1", osc.Float32(0))

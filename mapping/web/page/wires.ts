@@ -22,10 +22,13 @@ interface Hung { key: string; as: string; left: number; top: number; right: numb
 
 const calm = matchMedia('(prefers-reduced-motion: reduce)')
 
-// Lamps are drawn 30 times a second, and up to twice as often where one goes on or
+// Lamps are drawn 30 times a second, and with the next frame where one goes on or
 // off. Where frames come late, all of that is done as many times less often as it
 // takes: knobs, cables and hands are not to wait for lamps.
 const often = 1000 / 30, seldom = 1000 / 8 // ms between two pictures of the lamps
+// A display shows a frame every so many ms: what is slower is the page, not the
+// display, and what is faster is no reason to want more.
+const shortest = 1000 / 60, longest = 1000 / 30
 
 export class Wires {
   drags = new Map<number, Drag>() // by pointer
@@ -42,11 +45,13 @@ export class Wires {
   private hung = new Map<string, Hung>()
   private view = '' // of what is hung
   private flashes: number[] = [] // outputs that are high for a moment only
-  private glow = new Map<string, ImageBitmap>() // lit lamps, by size and colour
+  private glow = new Map<string, ImageBitmap | HTMLCanvasElement>() // lit lamps, by size and colour
   private heard?: Float32Array<ArrayBuffer> // volts that no picture shows yet
   private shone = 0 // when lamps were drawn last, on the page's clock
   private timer = 0 // until they are drawn again
   private wait = 8 // ms that a frame comes after it was asked for, of late
+  private steps: number[] = [] // ms between two frames of the display, of late
+  private measuring = false
   private dirty = true
   private lit = true
   private queued = false
@@ -115,17 +120,17 @@ export class Wires {
   }
 
   redraw() { this.dirty = true; this.blink() }
-  blink() {
+  blink(due?: number) {
     this.lit = true
-    this.queue()
+    this.queue(due)
   }
-  private queue() {
+  private queue(asked = performance.now()) {
     if (this.queued) return
     this.queued = true
-    const asked = performance.now()
     requestAnimationFrame(t => {
       this.queued = false
       this.pace(performance.now() - asked)
+      this.measure()
       this.draw(t)
     })
   }
@@ -143,33 +148,52 @@ export class Wires {
     this.heard = volts
     const turned = this.lights.some(l => l.index >= 0 && l.control.signal !== 'audio' && Math.abs(Math.abs(volts[l.index]) - Math.abs(m.volts[l.index])) > 2.5)
     // It is asked for half a frame before it is due, to get the frame that is then.
-    const left = (turned ? this.every / 2 : this.every) - (performance.now() - this.shone) - 8
+    const now = performance.now(), due = this.shone + (turned ? this.every / 4 : this.every) - 8
     clearTimeout(this.timer)
-    if (left <= 0) this.blink()
-    else this.timer = window.setTimeout(() => this.blink(), left)
+    if (due <= now) this.blink()
+    else this.timer = window.setTimeout(() => this.blink(due), due - now)
   }
 
   // pace takes over how long the browser took, in ms, until it had a frame for
-  // what was to be drawn: half a frame's time as a rule. Whoever shares the
-  // processors with this page may leave it fewer frames than it wants.
+  // what was to be drawn: half a frame's time as a rule, a whole one while
+  // something moves. Whoever shares the processors with this page may leave it
+  // fewer frames than its display shows.
   private pace(waited: number) {
-    this.wait += (Math.min(waited, 100) - this.wait) / 12
-    if (this.wait > 24) this.every = Math.min(this.every * 1.1, seldom)
-    else if (this.wait < 17) this.every = Math.max(this.every * 0.96, often)
+    // A page that is kept busy asks late: that shows in how old the last picture is.
+    const late = this.heard ? performance.now() - this.shone - this.every - 15 : 0
+    this.wait += (Math.min(Math.max(waited, late), 100) - this.wait) / 12
+    const frame = Math.max(this.steps.slice().sort((a, b) => a - b)[this.steps.length >> 2] ?? 0, shortest)
+    if (this.wait > frame * 1.45) this.every = Math.min(this.every * 1.1, seldom)
+    else if (this.wait < frame * 1.05) this.every = Math.max(this.every * 0.96, often)
+  }
+
+  // measure takes, where lamps have given way, how long a frame of the display is,
+  // from two in which they do not draw: to save power a display may show but 30 a
+  // second, and no waiting gets more of them.
+  private measure() {
+    if (this.every <= often || this.measuring) return
+    this.measuring = true
+    requestAnimationFrame(a => requestAnimationFrame(b => {
+      this.measuring = false
+      if (b - a < longest * 1.1) this.steps = [...this.steps.slice(-15), b - a]
+    }))
   }
 
   // lamp is one that shines, some pixels wide.
-  private lamp(size: number, colour: string): ImageBitmap {
+  private lamp(size: number, colour: string): ImageBitmap | HTMLCanvasElement {
     const key = size + colour
     let s = this.glow.get(key)
     if (!s) {
       if (this.glow.size > 40) this.glow.clear() // of sizes that the rack had once
-      const c = new OffscreenCanvas(size, size), g = c.getContext('2d')!, r = size / 2, f = g.createRadialGradient(r, r, 0, r, r, r)
+      // A canvas would be copied for every lamp that is drawn from it: it is for
+      // browsers that have no other, as Safari before 16.4.
+      const off = typeof OffscreenCanvas === 'undefined' ? undefined : new OffscreenCanvas(size, size), c = off ?? document.createElement('canvas')
+      c.width = c.height = size
+      const g = c.getContext('2d') as CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D, r = size / 2, f = g.createRadialGradient(r, r, 0, r, r, r)
       f.addColorStop(0, '#fff'); f.addColorStop(0.16, colour); f.addColorStop(0.32, colour + 'cc'); f.addColorStop(0.36, colour + '40'); f.addColorStop(1, colour + '00')
       g.fillStyle = f
       g.fillRect(0, 0, size, size)
-      // A canvas would be copied for every lamp that is drawn from it.
-      this.glow.set(key, s = c.transferToImageBitmap())
+      this.glow.set(key, s = off ? off.transferToImageBitmap() : c as HTMLCanvasElement)
     }
     return s
   }
@@ -180,12 +204,12 @@ export class Wires {
     this.last = now
     const r = this.lightCanvas.width / Math.max(this.scroll.clientWidth, 1), u = this.unit() * r
     const ox = this.scroll.scrollLeft * r, oy = this.scroll.scrollTop * r, W = this.lightCanvas.width, H = this.lightCanvas.height
-    if (this.lit || this.dirty) {
+    const lamps = this.lit || this.dirty
+    if (lamps) {
       this.lit = false
       this.shone = performance.now()
       clearTimeout(this.timer)
       if (this.heard) { this.model.volts = this.heard; this.heard = undefined }
-      this.shine(u, ox, oy, W, H)
       this.levels(Math.min(since, 0.2))
     }
     if (this.dirty) {
@@ -193,6 +217,7 @@ export class Wires {
       this.hang(u, ox, oy, W, H)
     }
     if (this.drags.size || this.swings.size || this.handed) this.move(u, ox, oy, W, H, r, dt)
+    if (lamps) this.shine(u, ox, oy, W, H) // last: a lamp that fails stops nothing else
   }
 
   // hang draws the cables that are at rest. Where only some are others than
