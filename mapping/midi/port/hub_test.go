@@ -227,6 +227,22 @@ func TestHubKnowsWhoIsBackAtOnce(t *testing.T) {
 	}
 }
 
+// Who fed the virtual port is gone with a system that counts anew.
+func TestHubKnowsThatTheSystemIsAnother(t *testing.T) {
+	f := new(Fake)
+	h, e := open(t, Config{Virtual: true, Drivers: []Driver{f}})
+	f.Feed(1)
+	eventually(t, "a virtual port", func() bool { return f.Out("") != nil && info(t, h, "k8s-synth").Open })
+	time.Sleep(50 * time.Millisecond)
+	f.Play("", time.Now(), []byte{0x95, 60, 100})
+	eventually(t, "a key", func() bool { return len(e.got()) == 1 })
+	f.mu.Lock()
+	f.fed = 0
+	f.poke()
+	f.mu.Unlock()
+	eventually(t, "it is let go", func() bool { return len(e.got()) == 2 && e.got()[1].Message.IsNoteOff() })
+}
+
 // Through anything that becomes of a cable and of what is sent meanwhile: what
 // was ended last is silent at the other end once the cable is whole.
 func TestHubEndsThroughEverything(t *testing.T) { endsThroughEverything(t, 3) }
@@ -440,26 +456,47 @@ func TestHubEndsWhatItCouldNotEnd(t *testing.T) {
 }
 
 // A device that hangs with a note held is pulled out, and put back: the note
-// ends by itself, as not every synth knows what all notes off is.
+// ends by itself, as not every synth knows what all notes off is, and nothing of
+// the record of held notes is lost to it.
 func TestHubEndsWhatHung(t *testing.T) {
-	f := new(Fake)
-	f.Plug("20|Keys")
-	h, _ := open(t, Config{Patterns: []string{"all"}, Drivers: []Driver{f}, Held: filepath.Join(t.TempDir(), "held")})
-	eventually(t, "a port", func() bool { return f.Out("20|Keys") != nil })
-	out := f.Out("20|Keys")
-	_ = h.Send("Keys", time.Time{}, midi.On(0, 60, 1))
-	eventually(t, "a note", func() bool { return len(out.Got()) == 1 })
-	unblock := out.Block()
-	defer unblock()
-	_ = h.Send("Keys", time.Time{}, midi.Off(0, 60, 64))
-	time.Sleep(10 * time.Millisecond)
-	f.Unplug("20|Keys")
-	eventually(t, "it is given up", func() bool { return !info(t, h, "Keys").Open })
-	f.Plug("20|Keys")
-	eventually(t, "its note ends", func() bool {
-		o := f.Out("20|Keys")
-		return o != nil && strings.Contains(text(o), "803c40") && strings.HasSuffix(text(o), "bf4000 bf7b00 bf7900")
-	})
+	for name, held := range map[string]string{"on record": filepath.Join(t.TempDir(), "held"), "without": ""} {
+		t.Run(name, func(t *testing.T) {
+			f := new(Fake)
+			f.Plug("20|Keys")
+			h, _ := open(t, Config{Patterns: []string{"all"}, Drivers: []Driver{f}, Held: held})
+			eventually(t, "a port", func() bool { return f.Out("20|Keys") != nil })
+			out := f.Out("20|Keys")
+			_ = h.Send("Keys", time.Time{}, midi.On(0, 60, 1))
+			eventually(t, "a note", func() bool { return len(out.Got()) == 1 })
+			unblock := out.Block()
+			_ = h.Send("Keys", time.Time{}, midi.Off(0, 60, 64))
+			time.Sleep(10 * time.Millisecond)
+			f.Unplug("20|Keys")
+			eventually(t, "it is given up", func() bool { return !info(t, h, "Keys").Open })
+			f.Plug("20|Keys")
+			eventually(t, "its note ends", func() bool {
+				o := f.Out("20|Keys")
+				return o != nil && o != out && strings.Contains(text(o), "803c40") && strings.HasSuffix(text(o), "bf4000 bf7b00 bf7900")
+			})
+			o := f.Out("20|Keys")
+			_ = h.Send("Keys", time.Time{}, midi.On(0, 62, 1))
+			eventually(t, "another note", func() bool { return strings.HasSuffix(text(o), "903e01") })
+			unblock() // and what hung ends what it did
+			time.Sleep(20 * time.Millisecond)
+			if h.record == nil {
+				return
+			}
+			var held midi.Held
+			if err := held.UnmarshalBinary(bytes.Clone(h.record.slot(0)[slotHeld:])); err != nil || held.Count(0, 60) != 0 || held.Count(0, 62) != 1 {
+				t.Errorf("on record are %d and %d, error %v", held.Count(0, 60), held.Count(0, 62), err)
+			}
+			for i, used := range h.record.used {
+				if used != (i == 0) || h.record.slot(i)[slotUsed] != byte(b2i(i == 0)) {
+					t.Errorf("slot %d is used %t", i, used)
+				}
+			}
+		})
+	}
 }
 
 type locked struct {

@@ -107,8 +107,8 @@ func (h *items) take(i int) item {
 // queue holds what waits for a port, in the order of its time, and in the order
 // in which it came where that is the same. It is bounded: when it is full it
 // gives up values that a later one replaces, then other values, then notes that
-// would begin. The end of a note or of a pedal is never given up: at the worst
-// it loses its place and is owed, and the note is not begun. Nor is the last
+// would begin. The end of a note, of a pedal or of all notes is never given up: at
+// the worst it loses its place and is owed, and the note is not begun. Nor is the last
 // value of a controller, which then comes when all else has gone.
 type queue struct {
 	h       items
@@ -118,7 +118,8 @@ type queue struct {
 	sounds  [16][128]uint8          // notes taken out and not ended
 	owed    [16][2]uint64           // note-offs that found no room
 	lifts   [16]uint8               // pedals that go up and found no room, by bit
-	owing   int                     // of both
+	offs    [16]uint8               // all sound off and all notes off that found no room, by bit
+	owing   int                     // of all three
 	last    map[uint32]midi.Message // values that found no room and have no later one in h
 	dropped uint64
 	limit   int // 0: queueLimit
@@ -154,6 +155,9 @@ func (q *queue) put(key int64, at time.Time, m midi.Message) (first bool) {
 			return len(q.h) == 0
 		case len(q.h) >= q.max()+vitalLimit && pedalOf(m) >= 0 && c == vital:
 			q.lift(m)
+			return true
+		case len(q.h) >= q.max()+vitalLimit && offOf(m) >= 0:
+			q.off(m)
 			return true
 		case c != vital || len(q.h) >= q.max()+vitalLimit:
 			q.dropped++
@@ -313,6 +317,40 @@ func (q *queue) lift(up midi.Message) {
 	}
 }
 
+// offs are the controllers that end all notes of a channel.
+var offs = [...]uint8{midi.CCAllSoundOff, midi.CCAllNotesOff}
+
+// offOf returns which of them a message is, or −1. The modes, which are all
+// notes off as well, count as that.
+func offOf(m midi.Message) int {
+	if m.Kind() != midi.ControlChange {
+		return -1
+	}
+	return slices.Index(offs[:], min(m.Data[1], midi.CCAllNotesOff))
+}
+
+// off notes an end of all notes of a channel for which there is no place, and
+// takes back all of their beginnings. A mode itself is lost.
+func (q *queue) off(m midi.Message) {
+	ch := m.Channel()
+	for i := 0; i < len(q.h); {
+		if m := q.h[i].m; m.IsNoteOn() && m.Channel() == ch {
+			q.remove(i)
+			q.dropped++
+			i = 0
+			continue
+		}
+		i++
+	}
+	if m.Data[1] > midi.CCAllNotesOff {
+		q.dropped++
+	}
+	if bit := uint8(1) << offOf(m); q.offs[ch]&bit == 0 {
+		q.offs[ch] |= bit
+		q.owing++
+	}
+}
+
 // get takes the next message that is due at now. If none is, wait is how long
 // until then, or negative if there is none at all.
 func (q *queue) get(now int64) (it item, ok bool, wait time.Duration) {
@@ -335,6 +373,13 @@ func (q *queue) get(now int64) (it item, ok bool, wait time.Duration) {
 				note += half * 64
 				q.sounds[ch][note] = 0
 				return item{key: now, m: midi.Off(ch, note, 64)}, true, 0
+			}
+		}
+		for ch, w := range q.offs {
+			if w != 0 {
+				q.offs[ch] = w & (w - 1)
+				q.owing--
+				return item{key: now, m: midi.CC(ch, int(offs[bits.TrailingZeros8(w)]), 0)}, true, 0
 			}
 		}
 	}
@@ -425,5 +470,5 @@ func (q *queue) clear() {
 
 // forgive forgets what is owed, and what sounds: somebody ends everything.
 func (q *queue) forgive() {
-	q.begins, q.owing, q.owed, q.lifts, q.sounds = 0, 0, [16][2]uint64{}, [16]uint8{}, [16][128]uint8{}
+	q.begins, q.owing, q.owed, q.lifts, q.offs, q.sounds = 0, 0, [16][2]uint64{}, [16]uint8{}, [16]uint8{}, [16][128]uint8{}
 }

@@ -216,6 +216,43 @@ func TestQueueLiftsPedals(t *testing.T) {
 	}
 }
 
+// All notes of a channel end, whatever waits before that and however much.
+func TestQueueEndsAChannel(t *testing.T) {
+	for cc := midi.CCAllSoundOff; cc <= midi.CCPolyOn; cc++ {
+		if cc == midi.CCResetAll || cc == midi.CCLocalControl {
+			continue
+		}
+		for _, waits := range []bool{false, true} { // the note itself
+			q := queue{limit: 16}
+			q.put(0, time.Time{}, midi.On(3, 60, 100))
+			q.put(0, time.Time{}, midi.On(4, 60, 100))
+			if !waits {
+				q.get(0)
+			}
+			for range 17 + vitalLimit {
+				q.put(0, time.Time{}, midi.RealTime(midi.Clock))
+			}
+			if !q.put(0, time.Time{}, midi.CC(3, cc, 0)) {
+				t.Errorf("controller %d: the thread is not told", cc)
+			}
+			sounds, others := !waits, 0
+			for _, m := range drain(&q, 1) {
+				switch {
+				case m.IsNoteOn() && m.Channel() == 3:
+					sounds = true
+				case m.IsNoteOn():
+					others++
+				case m.Kind() == midi.ControlChange && m.Channel() == 3 && (m.Data[1] == midi.CCAllSoundOff || m.Data[1] >= midi.CCAllNotesOff):
+					sounds = false
+				}
+			}
+			if sounds || others != 1 || !q.empty() {
+				t.Errorf("controller %d, the note sent while it is blocked %t: it sounds %t; %d notes of another channel", cc, waits, sounds, others)
+			}
+		}
+	}
+}
+
 func FuzzQueue(f *testing.F) {
 	f.Add(uint64(1), uint16(400))
 	f.Fuzz(func(t *testing.T, seed uint64, n uint16) {

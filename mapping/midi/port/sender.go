@@ -21,13 +21,13 @@ type sender struct {
 	failed func(error) // called once, on the thread
 
 	// The thread's, until done:
-	held    *midi.Held
 	endings []ending
 	unsent  []midi.Message // of what was to end
 	unknown bool           // a panic did not get through
 	buf     []byte
 
 	mu      sync.Mutex
+	held    *midi.Held // nobody holds mu while the driver has a message
 	q       queue
 	panic   bool
 	release bool  // end what sounds, then go on
@@ -123,8 +123,10 @@ func (s *sender) run() {
 			s.mu.Unlock()
 			s.hurryOut()
 			s.endings = s.endings[:0]
+			s.mu.Lock()
 			s.held.ReleaseAll(s.direct)
 			s.unknown = s.keep()
+			s.mu.Unlock()
 			s.hurryOut()
 			s.mu.Lock()
 			s.hurries++
@@ -133,11 +135,9 @@ func (s *sender) run() {
 			continue
 		case s.release || s.stop:
 			s.release = false
-			s.mu.Unlock()
 			s.endings = s.endings[:0]
 			s.held.Release(s.direct)
 			s.keep()
-			s.mu.Lock()
 			if s.stop {
 				s.quiet = true
 			}
@@ -147,13 +147,15 @@ func (s *sender) run() {
 		now := int64(time.Since(began))
 		s.settle(now)
 		it, ok, wait := s.q.get(now + int64(ahead))
+		if ok {
+			s.held.Sending(it.m)
+		}
 		s.mu.Unlock()
 		if !ok {
 			s.wake.wait(wait)
 			ahead = s.out.Ahead()
 			continue
 		}
-		s.held.Sending(it.m)
 		s.buf = it.m.Bytes(s.buf[:0])
 		if err := s.out.Send(it.at, s.buf); err != nil {
 			s.fail(err)
@@ -163,17 +165,28 @@ func (s *sender) run() {
 			// It goes off the record when it is due: a driver that is killed with
 			// the process loses what it has.
 			s.endings = append(s.endings, ending{it.key, it.m})
-		} else {
-			s.held.Sent(it.m)
 		}
 		s.mu.Lock()
+		if it.key <= now {
+			s.held.Sent(it.m)
+		}
 		s.sent++
 		s.late.add(time.Duration(int64(time.Since(began)) + int64(ahead) - it.key))
 		s.mu.Unlock()
 	}
 }
 
-// settle takes off the record what has ended by now.
+// abandon returns a copy of what sounds, of a sender that is stuck in its driver:
+// what it still does is not on record any more.
+func (s *sender) abandon() *midi.Held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.held.Attach(nil)
+	held := *s.held
+	return &held
+}
+
+// settle takes off the record what has ended by now. The caller holds mu.
 func (s *sender) settle(now int64) {
 	n := 0
 	for n < len(s.endings) && s.endings[n].key <= now {
@@ -190,27 +203,28 @@ func (s *sender) hurryOut() {
 	}
 }
 
-// direct sends at once what the record of held notes emits.
+// direct sends at once what the record of held notes emits. The caller holds mu,
+// but not while the driver has the message.
 func (s *sender) direct(m midi.Message) {
-	s.mu.Lock()
-	broken := s.err != nil
-	s.mu.Unlock()
-	if !broken {
+	if s.err == nil {
+		s.mu.Unlock()
 		s.buf = m.Bytes(s.buf[:0])
 		err := s.out.Send(time.Time{}, s.buf)
+		if err != nil {
+			s.fail(err)
+		}
+		s.mu.Lock()
 		if err == nil {
-			s.mu.Lock()
 			s.sent++
-			s.mu.Unlock()
 			return
 		}
-		s.fail(err)
 	}
 	s.unsent = append(s.unsent, m)
 }
 
 // keep puts back on record what direct could not end, as on a cable that is
-// plugged in and falls out again, and tells whether there is any.
+// plugged in and falls out again, and tells whether there is any. The caller holds
+// mu.
 func (s *sender) keep() bool {
 	for _, m := range s.unsent {
 		switch ch := m.Channel(); {

@@ -310,6 +310,11 @@ func (s *source) settle(l *line, out Out) {
 	case <-time.After(lastWords):
 	}
 	s.h.mu.Lock()
+	select {
+	case <-snd.done:
+	default:
+		s.abandon(l, snd)
+	}
 	if ended {
 		l.left, l.unknown = false, false
 		if l.slot >= 0 {
@@ -321,6 +326,16 @@ func (s *source) settle(l *line, out Out) {
 	}
 	s.h.mu.Unlock()
 	_ = out.Close()
+}
+
+// abandon leaves a sender that is stuck in the driver to itself. The port that
+// comes back ends a copy of what sounds, which is on record in its place, and
+// everything besides. The caller holds mu.
+func (s *source) abandon(l *line, snd *sender) {
+	l.held, l.unknown = snd.abandon(), true
+	if l.slot >= 0 {
+		_ = l.held.Attach(s.h.record.slot(l.slot)[slotHeld:])
+	}
 }
 
 // shut closes a line. What sounds on it stays on record.
@@ -342,14 +357,8 @@ func (s *source) shut(l *line, why error) {
 			l.unknown = l.unknown || snd.unknown
 			h.mu.Unlock()
 		case <-time.After(lastWords):
-			// It is stuck in the driver and keeps its record of what sounds; the
-			// port that comes back ends a copy of it, and everything besides.
 			h.mu.Lock()
-			l.held, l.unknown = new(midi.Held), true
-			if l.slot >= 0 {
-				_ = l.held.UnmarshalBinary(slices.Clone(h.record.slot(l.slot)[slotHeld:]))
-			}
-			l.slot = -1
+			s.abandon(l, snd)
 			h.mu.Unlock()
 		}
 	}
@@ -449,7 +458,8 @@ func (s *source) virtual() {
 	} else if f, ok := s.d.(Feeders); ok {
 		feeds = f.Feeding(h.c.Name)
 	}
-	if feeds < s.feeds+int(fed-s.fed) {
+	// Where the driver counts anew, all that had connected went.
+	if fed < s.fed || feeds < s.feeds+int(fed-s.fed) {
 		s.port.box.reset()
 	}
 	again := heard != s.heard
