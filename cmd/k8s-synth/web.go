@@ -63,12 +63,12 @@ func (p *player) openWeb(dir string) error {
 			return slices.ContainsFunc(p.o.network.prefixes, func(n netip.Prefix) bool { return n.Contains(a) })
 		}}
 	if reachable(c.Addr) {
-		addr := c.Addr
-		k, err := keepCertificate(dir, func() vouched { return vouchHere(addr) }, p.log)
+		here := vouchHere(c.Addr)
+		k, err := keepCertificate(dir, here, p.log)
 		if err != nil {
 			return fmt.Errorf("web: %w", err)
 		}
-		c.TLS, c.Names = &tls.Config{GetCertificate: k.get, MinVersion: tls.VersionTLS12}, k.here().names
+		c.TLS, c.Names = &tls.Config{GetCertificate: k.get, MinVersion: tls.VersionTLS12}, here.names
 		p.log.Info("web: the browser will ask about this certificate", "sha256", fingerprint(k.cert))
 	}
 	s, err := web.Listen(c)

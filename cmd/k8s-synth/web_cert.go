@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -11,6 +12,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/big"
 	"net"
@@ -39,6 +41,9 @@ const (
 	// machine had in other networks stay, so that it need not be asked for anew
 	// each time that the machine comes back.
 	mostVouched = 32
+	// mostLater bounds the certificates for addresses that the machine got while
+	// the page was served. Addresses beyond are in the one of the next start.
+	mostLater = 8
 )
 
 // vouched is what a certificate is for.
@@ -91,9 +96,10 @@ func vouchFor(addr string, have []netip.Addr, hostname string) (v vouched) {
 	return v
 }
 
-// lacks is what of v a certificate does not vouch for.
+// lacks is what of v a certificate does not vouch for, of as many addresses as
+// one has room for.
 func (v *vouched) lacks(leaf *x509.Certificate) (list []string) {
-	for _, a := range v.addrs {
+	for _, a := range v.addrs[:min(len(v.addrs), mostVouched)] {
 		if leaf.VerifyHostname(a.String()) != nil {
 			list = append(list, a.String())
 		}
@@ -113,8 +119,7 @@ func webCertificate(dir string, v vouched, now time.Time, log *slog.Logger) (tls
 	certPath, keyPath := filepath.Join(dir, "web-cert.pem"), filepath.Join(dir, "web-key.pem")
 	var key *ecdsa.PrivateKey
 	why := "there was none"
-	t := &x509.Certificate{Subject: pkix.Name{CommonName: "k8s-synth"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(certLife),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true}
+	t := &x509.Certificate{}
 	addrs := slices.Concat(v.addrs, v.more)
 	t.DNSNames = slices.Clone(v.names)
 	if c, err := tls.LoadX509KeyPair(certPath, keyPath); err == nil {
@@ -158,88 +163,149 @@ func webCertificate(dir string, v vouched, now time.Time, log *slog.Logger) (tls
 			return tls.Certificate{}, err
 		}
 	}
-	if t.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
-		return tls.Certificate{}, err
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
 	raw, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	certText := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	c, err := signCertificate(t, key, now)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
 	keyText := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: raw})
 	if !kept {
 		if err := replaceFile(keyPath, keyText); err != nil {
 			return tls.Certificate{}, err
 		}
 	}
-	if err := replaceFile(certPath, certText); err != nil {
+	if err := replaceFile(certPath, certText(c)); err != nil {
 		return tls.Certificate{}, err
 	}
 	log.Info("web: a new certificate; browsers that knew the one before ask again", "why", why, "file", certPath)
-	return tls.X509KeyPair(certText, keyText)
+	return c, nil
 }
 
-// certKeeper is the certificate of a page while it is served. An address that the
-// machine has only later, because its network comes up after the instrument, is
-// added when the first browser comes by it.
+// signCertificate is a certificate that vouches for itself, for the addresses and
+// names of t, from now on.
+func signCertificate(t *x509.Certificate, key *ecdsa.PrivateKey, now time.Time) (c tls.Certificate, err error) {
+	t.Subject, t.NotBefore, t.NotAfter = pkix.Name{CommonName: "k8s-synth"}, now.Add(-time.Hour), now.Add(certLife)
+	t.KeyUsage, t.ExtKeyUsage, t.BasicConstraintsValid = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, true
+	if t.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
+		return c, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
+	if err != nil {
+		return c, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
+}
+
+// certText is a certificate as it is in its file.
+func certText(c tls.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})
+}
+
+// certKeeper has the certificates of a page while it is served. An address that
+// the machine has only later, because its network comes up after the instrument,
+// gets one of its own when the first browser comes by it: who trusts the one of
+// the start is not asked anew.
 type certKeeper struct {
 	dir  string
-	here func() vouched // what the certificate must be for by now
 	log  *slog.Logger
+	cert tls.Certificate // of the start, for all names
 
 	mu     sync.Mutex
-	cert   tls.Certificate
-	leaf   *x509.Certificate
+	later  []tls.Certificate
 	failed time.Time // when no new one could be made
 }
 
-// keepCertificate reads or makes the certificate of a page, and keeps it true.
-func keepCertificate(dir string, here func() vouched, log *slog.Logger) (*certKeeper, error) {
-	k := &certKeeper{dir: dir, here: here, log: log}
-	return k, k.renew(here())
+// keepCertificate reads or makes the certificate of a page for v, and reads those
+// that were made for later addresses before.
+func keepCertificate(dir string, v vouched, log *slog.Logger) (*certKeeper, error) {
+	k := &certKeeper{dir: dir, log: log}
+	now := time.Now()
+	names, err := fs.Glob(os.DirFS(dir), "web-cert-*.pem")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		c, err := tls.LoadX509KeyPair(path, filepath.Join(dir, "web-key.pem"))
+		if err != nil || now.Before(c.Leaf.NotBefore) || !now.Before(c.Leaf.NotAfter.Add(-certRenew)) {
+			os.Remove(path) // its address is in the certificate of the start, or gets another one
+			continue
+		}
+		k.later = append(k.later, c)
+	}
+	v.addrs = slices.DeleteFunc(slices.Clone(v.addrs), func(a netip.Addr) bool { return covering(k.later, a) != nil })
+	if k.cert, err = webCertificate(dir, v, now, log); err != nil {
+		return nil, err
+	}
+	// Where the key had to be another one they are of no use.
+	k.later = slices.DeleteFunc(k.later, func(c tls.Certificate) bool {
+		return !bytes.Equal(c.Leaf.RawSubjectPublicKeyInfo, k.cert.Leaf.RawSubjectPublicKeyInfo)
+	})
+	for _, c := range k.later {
+		log.Info("web: the browser will ask about this certificate", "addresses", c.Leaf.IPAddresses, "sha256", fingerprint(c))
+	}
+	return k, nil
 }
 
-// renew has a certificate for v. With k.mu held, or before anybody else has k.
-func (k *certKeeper) renew(v vouched) error {
-	cert, err := webCertificate(k.dir, v, time.Now(), k.log)
-	if err != nil {
-		return err
+// covering is the first certificate that is for an address, if any is.
+func covering(list []tls.Certificate, a netip.Addr) *tls.Certificate {
+	for i := range list {
+		if list[i].Leaf.VerifyHostname(a.String()) == nil {
+			c := list[i]
+			return &c
+		}
 	}
-	leaf, err := x509.ParseCertificate(cert.Certificate[0])
-	if err != nil {
-		return err
-	}
-	k.cert, k.leaf = cert, leaf
 	return nil
 }
 
 // get is the certificate for a handshake (tls.Config.GetCertificate). Who opens a
-// name gets the one there is, which is for all names of the machine. Who opens an
-// address names none: then it must be for the address at which the connection came
-// in, which is one of the machine's and nothing that a stranger can choose. Where
-// no new one can be written the one before serves on: the browser asks.
+// name gets the one of the start, which is for all names of the machine. Who opens
+// an address names none: then it is the one for the address at which the connection
+// came in, which is one of the machine's and nothing that a stranger can choose.
+// Where there is none, and none is made, that of the start serves: the browser asks.
 func (k *certKeeper) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	start := k.cert
+	at, ok := localAddr(hello.Conn)
+	if !ok || hello.ServerName != "" || start.Leaf.VerifyHostname(at.String()) == nil {
+		return &start, nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	at, ok := localAddr(hello.Conn)
-	if ok && hello.ServerName == "" && k.leaf.VerifyHostname(at.String()) != nil && time.Since(k.failed) > certRetry {
-		v := k.here()
-		if !slices.Contains(v.addrs, at) {
-			v.addrs = append(v.addrs, at)
-		}
-		if err := k.renew(v); err != nil {
-			k.failed = time.Now()
-			k.log.Warn("web: no certificate for an address that this machine has now", "address", at, "err", err)
-		} else {
-			k.log.Info("web: the browser will ask about this certificate", "sha256", fingerprint(k.cert))
-		}
+	if c := covering(k.later, at); c != nil {
+		return c, nil
 	}
-	cert := k.cert
-	return &cert, nil
+	// Those of IPv6 change each day, those of one link are nobody's to type.
+	if !at.Is4() || at.IsLinkLocalUnicast() || len(k.later) >= mostLater || time.Since(k.failed) <= certRetry {
+		return &start, nil
+	}
+	c, err := k.add(at)
+	if err != nil {
+		k.failed = time.Now()
+		k.log.Warn("web: no certificate for an address that this machine has now", "address", at, "err", err)
+		return &start, nil
+	}
+	k.log.Info("web: the browser will ask about this certificate", "addresses", c.Leaf.IPAddresses, "sha256", fingerprint(c))
+	if len(k.later) == mostLater {
+		k.log.Warn("web: no other address gets a certificate before the next start", "certificates", mostLater)
+	}
+	return &c, nil
+}
+
+// add makes a certificate for one address, with the key of that of the start. With k.mu held.
+func (k *certKeeper) add(at netip.Addr) (tls.Certificate, error) {
+	c, err := signCertificate(&x509.Certificate{IPAddresses: []net.IP{at.AsSlice()}}, k.cert.PrivateKey.(*ecdsa.PrivateKey), time.Now())
+	if err != nil {
+		return c, err
+	}
+	if err := replaceFile(filepath.Join(k.dir, "web-cert-"+at.String()+".pem"), certText(c)); err != nil {
+		return c, err
+	}
+	k.later = append(k.later, c)
+	return c, nil
 }
 
 // localAddr is the address of this machine at which a connection came in.

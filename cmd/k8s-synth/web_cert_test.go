@@ -5,7 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -157,72 +157,136 @@ func TestWebCertificate(t *testing.T) {
 	}
 }
 
-// An address that the machine gets while the page is served is in the certificate
-// as soon as a browser comes by it, and nobody who comes otherwise is asked anew.
+// An address that the machine gets while the page is served has a certificate as
+// soon as a browser comes by it, and nobody who comes otherwise is asked anew.
 func TestCertificateOfALaterAddress(t *testing.T) {
 	dir := t.TempDir()
 	var said bytes.Buffer
-	have := netAddrs("192.168.1.5")
-	k, err := keepCertificate(dir, func() vouched { return vouchFor("0.0.0.0:9080", have, "box") }, slog.New(slog.NewTextHandler(&said, nil)))
-	if err != nil {
-		t.Fatal(err)
+	home := vouchFor("0.0.0.0:9080", netAddrs("192.168.1.5"), "box")
+	start := func(v vouched) *certKeeper {
+		t.Helper()
+		said.Reset()
+		k, err := keepCertificate(dir, v, slog.New(slog.NewTextHandler(&said, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
 	}
+	k := start(home)
 	open := func(host, name string) *x509.Certificate {
 		t.Helper()
 		said.Reset()
-		// Each address of the machine has a listener: all of them are not for a test.
-		l, err := tls.Listen("tcp", net.JoinHostPort(host, "0"), &tls.Config{GetCertificate: k.get, MinVersion: tls.VersionTLS12})
+		c, err := k.get(&tls.ClientHelloInfo{ServerName: name, Conn: localConn(host)})
 		if err != nil {
-			t.Skip(err) // on Linux all of 127.0.0.0/8 are this machine
+			t.Fatal(err)
 		}
-		defer l.Close()
-		done := make(chan error, 1)
-		go func() {
-			c, err := l.Accept()
-			if err == nil {
-				err = errors.Join(c.(*tls.Conn).Handshake(), c.Close())
-			}
-			done <- err
-		}()
-		c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{ServerName: name, InsecureSkipVerify: true})
+		leaf, err := x509.ParseCertificate(c.Certificate[0])
 		if err != nil {
-			t.Fatal(err, <-done)
+			t.Fatal(err)
 		}
-		defer c.Close()
-		<-done
-		return c.ConnectionState().PeerCertificates[0]
+		return leaf
 	}
-	first := open("127.0.0.1", "127.0.0.1")
+	first := open("127.0.0.1", "")
 	// The network of the stage comes up.
-	if again := open("127.0.0.2", "box.local"); !again.Equal(first) {
+	if again := open("10.0.0.2", "box.local"); !again.Equal(first) {
 		t.Error("who opens a name gets another certificate")
 	}
-	later := open("127.0.0.2", "127.0.0.2")
-	if err := later.VerifyHostname("127.0.0.2"); err != nil {
+	later := open("10.0.0.2", "")
+	if err := later.VerifyHostname("10.0.0.2"); err != nil {
 		t.Error(err)
 	}
-	if err := later.VerifyHostname("192.168.1.5"); err != nil {
-		t.Error(err)
-	}
-	if text := said.String(); !strings.Contains(text, "127.0.0.2") || !strings.Contains(text, fingerprint(tls.Certificate{Certificate: [][]byte{later.Raw}})) {
+	if text := said.String(); !strings.Contains(text, "10.0.0.2") || !strings.Contains(text, fingerprint(tls.Certificate{Certificate: [][]byte{later.Raw}})) {
 		t.Errorf("the log says %q", text)
 	}
-	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
-		if c := open(host, host); !c.Equal(later) {
-			t.Errorf("%s: there is another one again", host)
+	same := func(when string) {
+		t.Helper()
+		for host, want := range map[string]*x509.Certificate{"127.0.0.1": first, "192.168.1.5": first, "10.0.0.2": later} {
+			if c := open(host, ""); !c.Equal(want) {
+				t.Errorf("%s: there is another one for %s", when, host)
+			}
 		}
 	}
-	// It is kept, for the next start.
-	file, err := tls.LoadX509KeyPair(filepath.Join(dir, "web-cert.pem"), filepath.Join(dir, "web-key.pem"))
-	if err != nil || !bytes.Equal(file.Certificate[0], later.Raw) {
-		t.Errorf("the file is another: %v", err)
+	same("after it")
+	// None is for an address that is another tomorrow, or of one link.
+	for _, host := range []string{"2001:db8::99", "fe80::1%eth0", "169.254.3.4"} {
+		if c := open(host, ""); !c.Equal(first) || said.Len() > 0 {
+			t.Errorf("%s has a certificate: %q", host, said.String())
+		}
 	}
-	// Where none can be written the one before serves on.
+	// Both are there at the next start, at which the machine has both addresses.
+	k = start(vouchFor("0.0.0.0:9080", netAddrs("192.168.1.5", "10.0.0.2"), "box"))
+	same("the next start")
+	// Where none can be written that of the start serves on.
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
-	defer os.Rename(dir+".away", dir)
-	if c := open("127.0.0.3", "127.0.0.3"); !c.Equal(later) || !strings.Contains(said.String(), "no certificate for an address") {
+	if c := open("10.0.0.3", ""); !c.Equal(first) || !strings.Contains(said.String(), "no certificate for an address") {
 		t.Errorf("without a disk: %q", said.String())
 	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	// A machine that has ever other addresses fills no disk.
+	k = start(home)
+	for i := range 2 * mostLater {
+		open(fmt.Sprintf("172.18.0.%d", i), "")
+	}
+	same("after many")
+	files, err := filepath.Glob(filepath.Join(dir, "web-cert-*.pem"))
+	if err != nil || len(files) != mostLater {
+		t.Errorf("there are %d files %v", len(files), err)
+	}
+	// With another key they are of no use.
+	if err := os.Remove(filepath.Join(dir, "web-key.pem")); err != nil {
+		t.Fatal(err)
+	}
+	k = start(home)
+	if files, err = filepath.Glob(filepath.Join(dir, "web-cert-*.pem")); err != nil || len(files) != 0 || open("10.0.0.2", "").VerifyHostname("10.0.0.2") != nil {
+		t.Errorf("after another key there are %q %v", files, err)
+	}
+}
+
+// On a machine with more addresses than a certificate has room for it stays
+// nevertheless, and the others have theirs, once.
+func TestCertificateOfManyAddresses(t *testing.T) {
+	dir := t.TempDir()
+	var have []netip.Addr
+	for i := range mostVouched + 4 {
+		have = append(have, netip.AddrFrom4([4]byte{10, 2, 0, byte(i)}))
+	}
+	last := have[len(have)-1]
+	var start, later []byte
+	for i := range 3 {
+		k, err := keepCertificate(dir, vouchFor("0.0.0.0:9080", have, "box"), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			c, err := k.get(&tls.ClientHelloInfo{Conn: localConn(last.String())})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if leaf, err := x509.ParseCertificate(c.Certificate[0]); err != nil || leaf.VerifyHostname(last.String()) != nil {
+				t.Errorf("a tablet that opens %s is told: %v", last, leaf.VerifyHostname(last.String()))
+			}
+			if later == nil {
+				start, later = k.cert.Certificate[0], c.Certificate[0]
+			}
+			if !bytes.Equal(k.cert.Certificate[0], start) || !bytes.Equal(c.Certificate[0], later) {
+				t.Errorf("start %d: there is a new certificate", i)
+			}
+		}
+	}
+}
+
+// localAt is a connection that came in at an address, and nothing more.
+type localAt struct {
+	net.Conn
+	at net.Addr
+}
+
+func (c localAt) LocalAddr() net.Addr { return c.at }
+
+func localConn(host string) net.Conn {
+	return localAt{at: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(host), 9080))}
 }
