@@ -68,11 +68,15 @@ func newCalibrations(box *rig.Case, store calibration.Store) *calibrations {
 }
 
 // look takes over what changed since the last look. Whole tells that no file is
-// half written: none is waited for.
-func (c *calibrations) look(whole bool) (news []calibrationNews) {
+// half written: none is waited for. Only, unless it is nil, is the one jack that
+// is looked at.
+func (c *calibrations) look(whole bool, only *calibratedJack) (news []calibrationNews) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, j := range c.jacks {
+		if only != nil && j != only {
+			continue
+		}
 		info, err := os.Stat(j.path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -230,7 +234,7 @@ func (p *player) followCalibrations() {
 		case <-p.ended:
 			return
 		case <-tick.C:
-			p.tellCalibrations(p.corrected.look(false))
+			p.tellCalibrations(p.corrected.look(false, nil))
 		}
 	}
 }
@@ -255,7 +259,7 @@ func (p *player) serveCalibrated(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the instrument that plays has no such jack", http.StatusNotFound)
 		return
 	}
-	p.tellCalibrations(c.look(true))
+	p.tellCalibrations(c.look(true, mine)) // another hand may be writing the others
 	switch s := c.status(mine.Name); {
 	case s == nil:
 		http.Error(w, "there is no calibration any more", http.StatusConflict)

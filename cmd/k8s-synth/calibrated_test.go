@@ -83,7 +83,7 @@ func TestCalibrationWhileItPlays(t *testing.T) {
 	c := newCalibrations(box, calibrationStore())
 	look := func(whole bool, wants ...string) {
 		t.Helper()
-		news := c.look(whole)
+		news := c.look(whole, nil)
 		if len(news) != min(len(wants), 1) {
 			t.Fatalf("told %v, want %q", news, wants)
 		}
@@ -232,7 +232,7 @@ func TestCalibrateTellsWhoPlays(t *testing.T) {
 	}
 	var log strings.Builder
 	p := &player{log: slog.New(slog.NewTextHandler(&log, nil)), calls: make(chan func(), 4), ended: make(chan struct{}), box: box, corrected: newCalibrations(box, calibrationStore())}
-	p.corrected.look(true)
+	p.corrected.look(true, nil)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -264,6 +264,27 @@ func TestCalibrateTellsWhoPlays(t *testing.T) {
 		}
 		if !strings.Contains(log.String(), "jack="+jack) {
 			t.Errorf("the log says %q", log.String())
+		}
+	}
+	// What another hand is writing at the time is not looked at, nor is what an editor renames.
+	cv := calibrationStore().Path(&calibration.Document{Interface: "virtual", Jack: "cv", Direction: calibration.Output, Channel: 4})
+	for _, by := range []struct {
+		what  string
+		write func() error
+	}{
+		{"half", func() error { return os.WriteFile(cv, []byte("version: "), 0o644) }},
+		{"renamed", func() error { return os.Remove(cv) }},
+	} {
+		if err := by.write(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if say := imported("vco"); !strings.Contains(say, "vco is corrected") {
+				t.Errorf("it says %q", say)
+			}
+		}
+		if s := p.corrected.status("cv"); s == nil || s.Method != calibration.MethodImported || s.Refused != "" {
+			t.Errorf("%s: the status of the other jack is %+v", by.what, s)
 		}
 	}
 	// One whose jack it does not have is no matter of its.

@@ -92,7 +92,7 @@ func (p *player) openCase() error {
 		return fmt.Errorf("rig %s: %w", r.Name, err)
 	}
 	p.corrected = newCalibrations(p.box, calibrationStore())
-	for _, n := range p.corrected.look(true) {
+	for _, n := range p.corrected.look(true, nil) {
 		if n.err != nil {
 			p.log.Warn("rig", "err", n.err)
 		}

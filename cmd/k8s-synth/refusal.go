@@ -10,6 +10,10 @@ import (
 // quietFor is how long the log says nothing of what it has said already.
 const quietFor = 10 * time.Second
 
+// maxProblems is how many different things are told in quietFor. The log is no
+// help to anybody who sends more, and memory has an end.
+const maxProblems = 1000
+
 // news tells whether the log is to say something that it may have said just
 // now. The key is what it is about.
 func (p *player) news(key string) bool {
@@ -19,6 +23,9 @@ func (p *player) news(key string) bool {
 	}
 	// Keys hold names and times, so that there is no end of them.
 	maps.DeleteFunc(p.problems, old)
+	if len(p.problems) >= maxProblems {
+		return false
+	}
 	p.problems[key] = time.Now()
 	return true
 }
@@ -33,16 +40,24 @@ func (p *player) refused(t turn, err error) {
 }
 
 // logRefused says once why something is refused, however often it is asked for:
-// a fader asks a hundred times a second. What a hand has left alone for a while
-// is said anew.
+// a fader asks a hundred times a second. Another reason is said at once, and
+// what a hand has left alone for a while is said anew.
 func (p *player) logRefused(t turn, err error) {
 	action := t.action
 	if name, _, _ := strings.Cut(action, ":"); name == actPosition {
 		action = name // whatever the point
 	}
-	key := "refused " + cmp.Or(string(t.address), action) + " of " + clientOf(t.source)
+	// A reason that names a value is the same at every place of a fader.
+	reason := strings.Map(func(r rune) rune {
+		if strings.ContainsRune("0123456789.+-", r) {
+			return -1
+		}
+		return r
+	}, err.Error())
+	key := "refused " + cmp.Or(string(t.address), action) + " of " + clientOf(t.source) + ": " + reason
 	if p.news(key) {
 		p.log.Warn("refused", "err", err, "from", t.source)
+	} else if _, told := p.problems[key]; told {
+		p.problems[key] = time.Now() // it goes on
 	}
-	p.problems[key] = time.Now() // it goes on
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -55,5 +57,19 @@ func TestRefusedOnce(t *testing.T) {
 	}
 	if len(p.problems) > 1 {
 		t.Errorf("what is long ago is remembered: %v", p.problems)
+	}
+	// Another reason is news, one that only names another value is not.
+	for i := range 300 {
+		p.logRefused(turn{action: actPosition, source: fader}, fmt.Errorf("%g is too much", 1+float64(i)/100))
+	}
+	if n := said(); n != 6 || !strings.Contains(log.String(), "1 is too much") {
+		t.Errorf("another reason: %d lines\n%s", n, log.String())
+	}
+	// Nor is there an end of what a hand thinks up.
+	for i := range 3 * maxProblems {
+		p.logRefused(turn{action: actSlot + fmt.Sprint(":", i), source: fader}, errors.New("no"))
+	}
+	if n := len(p.problems); n != maxProblems || said() > n+6 {
+		t.Errorf("%d things are remembered, %d were said", n, said())
 	}
 }
