@@ -332,16 +332,11 @@ func offOf(m midi.Message) int {
 // off notes an end of all notes of a channel for which there is no place, and
 // takes back all of their beginnings. A mode itself is lost.
 func (q *queue) off(m midi.Message) {
-	ch := m.Channel()
-	for i := 0; i < len(q.h); {
-		if m := q.h[i].m; m.IsNoteOn() && m.Channel() == ch {
-			q.remove(i)
-			q.dropped++
-			i = 0
-			continue
-		}
-		i++
-	}
+	ch, n := m.Channel(), len(q.h)
+	q.h = slices.DeleteFunc(q.h, func(it item) bool { return it.m.IsNoteOn() && it.m.Channel() == ch })
+	heap.Init(&q.h)
+	q.begins -= n - len(q.h)
+	q.dropped += uint64(n - len(q.h))
 	if m.Data[1] > midi.CCAllNotesOff {
 		q.dropped++
 	}

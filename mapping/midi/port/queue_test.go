@@ -229,8 +229,9 @@ func TestQueueEndsAChannel(t *testing.T) {
 			if !waits {
 				q.get(0)
 			}
-			for range 17 + vitalLimit {
-				q.put(0, time.Time{}, midi.RealTime(midi.Clock))
+			for len(q.h) < 16+vitalLimit {
+				q.seq++
+				q.h.add(item{seq: q.seq, m: midi.RealTime(midi.Clock)})
 			}
 			if !q.put(0, time.Time{}, midi.CC(3, cc, 0)) {
 				t.Errorf("controller %d: the thread is not told", cc)
