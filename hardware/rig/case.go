@@ -107,65 +107,79 @@ type input struct {
 type correction struct {
 	curve atomic.Pointer[calibration.Curve] // that is wanted; nil corrects nothing
 
-	// The audio thread's own. One comes in over whole frames, of which fade are left, from that which
-	// was in use.
-	using, before *calibration.Curve
-	fade, whole   int
-	z             []float32
+	// The audio thread's own. One comes in over whole frames, of which fade are left, from what was
+	// sent when it was taken, which is lag from what it makes of that.
+	using       *calibration.Curve
+	fresh       bool    // nothing was corrected since jump
+	given, made float32 // the last volts, and what became of them
+	lag         float32
+	fade, whole int
 }
+
+// maxFade bounds how many frames a correction takes to come in, which a slew limit is far from.
+const maxFade = 1 << 30
 
 // jump takes over what is wanted at once: nobody has heard another one.
 //
 // Audio thread.
-func (c *correction) jump() { c.using, c.fade = c.curve.Load(), 0 }
+func (c *correction) jump() { c.using, c.fade, c.fresh = c.curve.Load(), 0, true }
 
-// process corrects a block of volts from least to most. What is wanted comes in over ramp frames, or
-// over as many as keep its move within step volts a frame, 0 for any; one that is wanted while another
-// comes in waits for that. It tells whether anything was corrected.
+// take goes over to what is wanted from where it is, which may be on the way to another one. It comes
+// in over ramp frames, or over as many as keep its move within half of step volts a frame, 0 for any.
 //
 // Audio thread.
-func (c *correction) process(y []float32, want *calibration.Curve, ramp int, least, most, step float32) bool {
-	if want != c.using && c.fade == 0 {
-		c.before, c.using, c.whole = c.using, want, ramp
-		if step > 0 {
-			c.whole = max(ramp, int(min(c.apart(least, most)/step, maxFade*float32(ramp))))
-		}
-		c.fade = c.whole
+func (c *correction) take(want *calibration.Curve, ramp int, step float32) {
+	if want == c.using {
+		return
 	}
-	if c.using == nil && c.fade == 0 {
-		return false
+	if c.using = want; c.fresh {
+		return
 	}
-	z := c.z[:min(len(y), c.fade)]
-	copy(z, y)
-	c.using.ProcessBlock(y)
-	if len(z) > 0 {
-		c.before.ProcessBlock(z)
-		for i, v := range z {
-			y[i] += (v - y[i]) * (float32(c.fade-i) / float32(c.whole))
-		}
-		c.fade -= len(z)
+	c.lag = c.made - want.Correct(c.given)
+	c.whole = ramp
+	if step > 0 {
+		c.whole = max(ramp, int(min(2*max(c.lag, -c.lag)/step+1, maxFade)))
 	}
-	return true
+	c.fade = c.whole
 }
 
-const (
-	// maxFade bounds how many ramps a correction takes to come in: 30 s, and no longer however slow
-	// the jack is.
-	maxFade = 1000
-	// apartPoints is at how many voltages two corrections are compared. They are smooth.
-	apartPoints = 64
-)
-
-// apart is how many volts the correction that comes in is from that before, at most.
+// pace is how many volts a frame it moves by as a correction comes in.
 //
 // Audio thread.
-func (c *correction) apart(least, most float32) (far float32) {
-	for i := range apartPoints + 1 {
-		v := least + (most-least)*float32(i)/apartPoints
-		d := c.using.Correct(v) - c.before.Correct(v)
-		far = max(far, d, -d)
+func (c *correction) pace() float32 {
+	if c.fade == 0 {
+		return 0
 	}
-	return far
+	return max(c.lag, -c.lag) / float32(c.whole)
+}
+
+// process corrects a block of volts. What another correction has left behind fades with gain as well,
+// so that a jack comes to rest where it belongs; nil is 1. It tells whether anything was corrected.
+//
+// Audio thread.
+func (c *correction) process(y, gain []float32) bool {
+	if len(y) == 0 {
+		return false
+	}
+	c.fresh = false
+	last := len(y) - 1
+	c.given = y[last]
+	if c.using == nil && c.fade == 0 {
+		c.made = c.given
+		return false
+	}
+	c.using.ProcessBlock(y)
+	n := min(len(y), c.fade)
+	for i := range n {
+		lag := c.lag * (float32(c.fade-i) / float32(c.whole))
+		if gain != nil {
+			lag *= gain[i]
+		}
+		y[i] += lag
+	}
+	c.fade -= n
+	c.made = y[last]
+	return true
 }
 
 // expansion is an expander while it plays.
@@ -202,7 +216,6 @@ func NewCase(r *Rig, rate float64, log *slog.Logger) (*Case, error) {
 		j := r.Outputs[i]
 		o := &output{Jack: j, low: float32(j.Low), high: float32(j.High), least: float32(j.Min), most: float32(j.Max), safe: float32(j.Safe),
 			toScale: scaleOf(j), convert: j.Standard.converter(), step: float32(j.Slew / rate), y: make([]float32, MaxBlock)}
-		o.correct.z = make([]float32, MaxBlock)
 		o.blocker.Init(rate)
 		if j.Expander >= 0 {
 			c.expand[j.Expander].jacks[j.Header][j.Socket] = o
@@ -217,7 +230,6 @@ func NewCase(r *Rig, rate float64, log *slog.Logger) (*Case, error) {
 	for i := range r.Inputs {
 		j := r.Inputs[i]
 		in := &input{Jack: j, toVolts: 1 / scaleOf(j), convert: j.Standard.converter(), y: make([]float32, MaxBlock)}
-		in.correct.z = make([]float32, MaxBlock)
 		in.blocker.Init(rate)
 		c.inputs = append(c.inputs, in)
 		c.heard[j.Name] = in
@@ -266,8 +278,9 @@ func (c *Case) SetProbe(p hardware.Probe) {
 }
 
 // Calibrate corrects a jack, an output or an input, from the next block on; nil ends that. While it
-// plays, it goes over to its new correction evenly in 30 ms, an output with a slew limit no faster
-// than that allows. A jack that is not in the rig is an error.
+// plays, it goes over to its new correction evenly in 30 ms, from wherever it is; an output with a
+// slew limit takes as long as that allows for it together with what is played, of which at least half
+// goes on. A jack that is not in the rig is an error.
 func (c *Case) Calibrate(jack string, curve *calibration.Curve) error {
 	if o := c.named[jack]; o != nil {
 		o.correct.curve.Store(curve)
@@ -420,7 +433,8 @@ func (c *Case) In(samples, volts [][]float32) {
 				in.began = true
 				in.correct.jump()
 			}
-			in.correct.process(v, in.correct.curve.Load(), c.ramp, 0, 0, 0)
+			in.correct.take(in.correct.curve.Load(), c.ramp, 0)
+			in.correct.process(v, nil)
 			switch {
 			case in.Role == Pitch:
 				in.convert.receive(v)
@@ -469,7 +483,12 @@ func (c *Case) Out(volts, samples [][]float32, words [][]int32) {
 		c.glideNext.wait -= n
 	}
 	raw := c.raw.Load()
+	gain := c.gain[:n]
+	if steady {
+		gain = nil
+	}
 	for k, o := range c.outputs {
+		o.take(raw, steady, c.ramp)
 		var v []float32
 		if volts != nil {
 			v = volts[len(c.speakers)+k]
@@ -482,7 +501,7 @@ func (c *Case) Out(volts, samples [][]float32, words [][]int32) {
 		c.tap(*p, n)
 	}
 	for _, o := range c.outputs {
-		o.finish(o.y[:n], raw, c.ramp)
+		o.finish(o.y[:n], gain)
 		if o.Expander < 0 {
 			s := samples[o.Channel][:n]
 			for i, v := range o.y[:n] {
@@ -584,7 +603,7 @@ func (c *Case) shape(o *output, volts, y []float32, raw, steady bool) {
 		o.glideTo(y, c.glideLeft)
 	}
 	if o.step > 0 && !raw {
-		o.slewTo(y)
+		o.slewTo(y, o.step-o.correct.pace())
 	}
 	o.wanted = y[len(y)-1]
 	if raw {
@@ -644,17 +663,17 @@ func (o *output) glideTo(y []float32, left int) {
 	}
 }
 
-// slewTo follows a block no faster than the jack's slew limit.
+// slewTo follows a block by no more than step volts a frame.
 //
 // Audio thread.
-func (o *output) slewTo(y []float32) {
+func (o *output) slewTo(y []float32, step float32) {
 	s := o.slewed
 	for i, v := range y {
 		switch d := v - s; {
-		case d > o.step:
-			s += o.step
-		case d < -o.step:
-			s -= o.step
+		case d > step:
+			s += step
+		case d < -step:
+			s -= step
 		default:
 			s = v
 		}
@@ -698,21 +717,28 @@ func (c *Case) tap(p hardware.Probe, n int) {
 	}
 }
 
-// finish notes what is sent and corrects it for what the channel makes of it. A correction that is
-// changed comes in evenly.
+// take goes over to the correction that is wanted. It waits for the start, and what comes to rest
+// keeps the one it has.
 //
 // Audio thread.
-func (o *output) finish(y []float32, raw bool, ramp int) {
+func (o *output) take(raw, steady bool, ramp int) {
+	switch {
+	case !steady && !o.correct.fresh:
+	case raw:
+		o.correct.take(nil, ramp, 0)
+	default:
+		o.correct.take(o.correct.curve.Load(), ramp, o.step)
+	}
+}
+
+// finish notes what is sent and corrects it for what the channel makes of it. Gain is that of a start
+// or an end; nil is neither.
+//
+// Audio thread.
+func (o *output) finish(y, gain []float32) {
 	o.now = y[len(y)-1]
 	o.sent.Store(math.Float32bits(o.now))
-	if o.Role.Switches() {
-		return
-	}
-	curve := o.correct.curve.Load()
-	if raw {
-		curve = nil
-	}
-	if o.correct.process(y, curve, ramp, o.least, o.most, o.step) {
+	if !o.Role.Switches() && o.correct.process(y, gain) {
 		o.limit(y)
 	}
 }

@@ -705,6 +705,82 @@ inputs:
 	}
 }
 
+// TestCalibratedWhileItMoves: a jack that moves at its slew limit moves no faster as a correction comes
+// in; one that is wanted in the meantime begins where it is; and what comes to rest is where it should be.
+func TestCalibratedWhileItMoves(t *testing.T) {
+	c := caseOf(t, `version: 1
+name: x
+interface: virtual
+outputs:
+  - {jack: slow, channel: 1, slew: 10, limit: 9}
+  - {jack: quick, channel: 2}
+`)
+	b := newBench(c)
+	sway := func(_, frame int) float32 { // for longer than it takes from end to end
+		return float32(4 - 8*(frame/48000%2))
+	}
+	b.settle(steady(4))
+	b.play(24000, 64, steady(4))
+	b.forget()
+	calibrate := func(jack string, points ...calibration.Point) {
+		t.Helper()
+		var to *calibration.Curve
+		if points != nil {
+			to = curve(t, points...)
+		}
+		if err := c.Calibrate(jack, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := func(ch int) float64 { return float64(b.sent[ch][len(b.sent[ch])-1]) * 10 }
+	b.play(52800, 64, sway)
+	for _, offset := range []float64{1, -1, 0.5, -2} {
+		calibrate("slow", calibration.Point{Volts: 0, Send: offset})
+		b.play(6400, 64, sway)
+	}
+	b.play(96000-b.frame+40000, 64, sway)
+	for f, v := range b.sent[0][1:] {
+		if d := math.Abs(float64(v)-float64(b.sent[0][f])) * 10 * 48000; d > 10.1 {
+			t.Fatalf("frame %d: it moves by %g V/s, and may by 10", f, d)
+		}
+	}
+	if v := at(0); math.Abs(v-2) > 1e-5 {
+		t.Errorf("4 V are sent as %g, want 2", v)
+	}
+
+	b.play(640, 64, steady(3))
+	b.forget()
+	calibrate("quick", calibration.Point{Volts: 0, Send: 1})
+	b.play(640, 64, steady(3))
+	if v, want := at(1), 3+640.0/1440; math.Abs(v-want) > 0.002 {
+		t.Errorf("on its way to 4 V it is at %g, want %g", v, want)
+	}
+	calibrate("quick")
+	b.play(1472, 64, steady(3))
+	if v := at(1); math.Abs(v-3) > 1e-6 {
+		t.Errorf("30 ms after its correction was taken away 3 V are sent as %g", v)
+	}
+	for f, v := range b.sent[1][1:] {
+		if d := math.Abs(float64(v)-float64(b.sent[1][f])) * 10; d > 1.01/1440 {
+			t.Fatalf("frame %d: it steps by %g V", f, d)
+		}
+	}
+
+	calibrate("slow", calibration.Point{Volts: 0, Send: 3})
+	b.play(640, 64, steady(3))
+	b.forget()
+	c.Land()
+	b.play(1600, 64, steady(3))
+	if v := at(0); !c.Landed() || math.Abs(v-3) > 1e-5 {
+		t.Errorf("at rest 0 V are sent as %g, want 3", v)
+	}
+	for f, v := range b.sent[0][1:] {
+		if d := math.Abs(float64(v)-float64(b.sent[0][f])) * 10; d > 0.01 {
+			t.Fatalf("frame %d: it steps by %g V as it comes to rest", f, d)
+		}
+	}
+}
+
 // TestNothingIsAllocated: not with every stage at work.
 func TestNothingIsAllocated(t *testing.T) {
 	c := caseOf(t, studio)
