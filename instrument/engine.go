@@ -78,9 +78,8 @@ type Engine struct {
 	fadeFrames int       // of a whole one
 	fade       []float32 // share of what was, by frames to go
 	panicLeft  int       // frames until a panic takes everything away
-	panicking  uint32    // its number
-	obeyed     uint32    // the number of the newest panic that has taken everything away
-	obeyedAt   int64     // the first frame after that
+	panicking  Event     // that panic
+	obeyed     Event     // the newest panic that has taken everything away, at the first frame after that
 	owesPanic  bool      // that is to be reported
 	riseLeft   int       // frames until what sounds by itself is back after it
 	master     dsp.Ramp
@@ -185,11 +184,12 @@ func (e *Engine) Render(out, in [][]float32) {
 		if e.panicLeft > 0 {
 			if e.panicLeft -= n; e.panicLeft == 0 {
 				e.silence()
-				e.obeyed, e.obeyedAt, e.owesPanic = e.panicking, e.frame+int64(n), true
+				e.obeyed, e.owesPanic = e.panicking, true
+				e.obeyed.Frame = e.frame + int64(n)
 			}
 		}
 		if e.owesPanic {
-			e.owesPanic = !e.report(Event{Kind: EventPanic, Module: e.obeyed, Frame: e.obeyedAt})
+			e.owesPanic = !e.report(e.obeyed)
 		}
 		at += n
 		e.frame += int64(n)
@@ -203,7 +203,7 @@ func (e *Engine) Render(out, in [][]float32) {
 // everything away, 0 before the first, and how many of the frames that were
 // rendered come after that. Call it from the thread that renders. Audio thread.
 func (e *Engine) Panicked() (number uint32, after int) {
-	return e.obeyed, int(min(e.frame-e.obeyedAt, math.MaxInt32))
+	return e.obeyed.Module, int(min(e.frame-e.obeyed.Frame, math.MaxInt32))
 }
 
 // take adopts a plan: each input that reads something else than before
@@ -345,16 +345,16 @@ func (e *Engine) early(ev Event) bool {
 
 // apply does what an event says. Audio thread.
 func (e *Engine) apply(ev Event) {
-	number := ev.Module
+	said := ev
 	if ev.Kind == EventPanic {
-		ev.Module = 0 // the number is this run's alone
+		ev.Module, ev.Index = 0, 0 // number and count are this run's alone
 	}
 	e.note(Applied{Frame: e.frame, Event: ev})
 	switch ev.Kind {
 	case EventWord:
 		return // it was taken over when it was said
 	case EventPanic:
-		e.panicking = number
+		e.panicking = said
 		// What sounds is faded within a block, because a cut is a click; what
 		// else happens waits for that.
 		e.panicLeft = BlockSize

@@ -149,9 +149,9 @@ const (
 type Event struct {
 	// Frame is when it is due; 0 means at once.
 	Frame   int64
-	Module  uint32 // handle of the module, see Compiler.Handle; a panic's number
+	Module  uint32 // handle of the module, see Compiler.Handle; a panic's number, see Engine.Panicked
 	Value   float32
 	Kind    EventKind
-	Index   uint8
+	Index   uint8 // of a panic: what tells it from others, which only comes back
 	Channel uint8
 }

@@ -436,6 +436,54 @@ func TestPanicBeforeItIsTold(t *testing.T) {
 	s.wantSent("a panic", "note off ch 1 key 60 velocity 64")
 }
 
+// TestPanicNumbers: what was rendered is silenced until its own panic is obeyed,
+// whatever others there were, and of those that wait the newest is kept.
+func TestPanicNumbers(t *testing.T) {
+	gate := Address("/midi_out/gear/gate")
+	s := newMIDIStage(t, &instrument.Patch{Modules: []instrument.Module{module("midi_out/gear"), module("vca/a")}})
+	obeyed := func(what string, want uint32) {
+		t.Helper()
+		s.run(0.1)
+		if n, _ := s.Engine.Panicked(); n != want {
+			t.Errorf("%s: the engine has obeyed panic %d, want %d", what, n, want)
+		}
+	}
+	s.Panic()
+	s.Panic()
+	obeyed("before there is a device", 0)
+	silenced := uint32(0)
+	s.Silence = func() uint32 { silenced++; return silenced }
+	s.Panic()
+	obeyed("a hand's", 1)
+	s.Silence = nil
+	if err := s.Set(gate, 10, "", "hand", 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // and tell nobody
+		s.Engine.Render([][]float32{s.out[0], s.out[1]}, nil)
+		s.frame += instrument.BlockSize
+	}
+	s.Panic()
+	obeyed("one that silences nothing", 1)
+	s.wantSent("a note of before that")
+	s.backlog = append(s.backlog, instrument.Event{Kind: instrument.EventFadeIn})
+	s.Silence = func() uint32 { silenced++; return silenced }
+	for range 5 {
+		s.Panic()
+	}
+	s.thin()
+	panics := 0
+	for _, e := range s.backlog {
+		if e.Kind == instrument.EventPanic {
+			panics++
+		}
+	}
+	if panics != 1 {
+		t.Errorf("%d panics wait", panics)
+	}
+	obeyed("the newest that waited", 6)
+}
+
 // TestMIDIPanic: nothing sounds after a panic, also not what was on its way.
 func TestMIDIPanic(t *testing.T) {
 	s := newMIDIStage(t, echoPatch(module("midi_in/keys"), module("midi_out/echo")))

@@ -135,8 +135,9 @@ type Rack struct {
 	outward   outward
 	mode      Mode
 	backlog   []instrument.Event
-	panics    uint32 // the number of the newest panic
-	obeyed    uint32 // the number of the newest that the engine has obeyed
+	panics    uint8  // counts panics
+	obeyed    uint8  // up to the newest that the engine has obeyed
+	silence   uint32 // what Silence returned last, 0 before
 	leftOut   uint64 // events that the backlog was thinned by
 	meters    instrument.Meters
 	// Topology is the last one that was asked for; dirty tells that something
@@ -644,9 +645,9 @@ func (r *Rack) Panic() {
 func (r *Rack) panic() {
 	r.panics++
 	if r.Silence != nil {
-		r.panics = r.Silence()
+		r.silence = r.Silence()
 	}
-	r.send(instrument.Event{Kind: instrument.EventPanic, Module: r.panics})
+	r.send(instrument.Event{Kind: instrument.EventPanic, Module: r.silence, Index: r.panics})
 	for i := range r.members {
 		m := &r.members[i]
 		if m.Kind != MemberInput {
@@ -721,6 +722,9 @@ func (r *Rack) thin() {
 	for i := len(r.backlog) - 1; i >= 0; i-- {
 		e := r.backlog[i]
 		k := key{e.Kind, e.Module, e.Index, e.Channel}
+		if e.Kind == instrument.EventPanic {
+			k.module, k.index = 0, 0 // its number and count: the newest answers all
+		}
 		if e.Kind == instrument.EventPulse || seen[k] {
 			continue
 		}
@@ -751,7 +755,7 @@ func (r *Rack) Pump(frame int64) {
 	var e instrument.Event
 	for r.Engine.Outbox.Pop(&e) {
 		if e.Kind == instrument.EventPanic {
-			r.obeyed = e.Module
+			r.obeyed = e.Index
 			continue
 		}
 		id, ok := r.byHandle[e.Module]
