@@ -135,7 +135,7 @@ func (s *session) again(url string) *session {
 // all that look see the same.
 func TestEndToEndBrowser(t *testing.T) {
 	needE2E(t, "oscsend")
-	t.Parallel()
+	besideOthers(t)
 	a := newAudience(t)
 	s := startPlay(t, nil, "--backend", "null", "--web", "127.0.0.1:0", "--metrics", "off", "--midi", "off", "--map", "off", "--for", "8m")
 	url := s.last().Web
@@ -587,7 +587,7 @@ func TestProofBrowserListens(t *testing.T) {
 	a.ok(p.Push("#listen"))
 	a.ok(p.Wait(10*time.Second, "rackTest.sound.told&&rackTest.sound.told.waits>0"))
 	// The control plane starts beside it, and the page learns how even the way is.
-	s.wait(bootLimit, "a cluster", func(p *playStatus) bool { return p.Cluster.Synced && p.Cluster.Boot == "ready" })
+	s.wait(90*time.Second, "a cluster", func(p *playStatus) bool { return p.Cluster.Synced && p.Cluster.Boot == "ready" })
 	time.Sleep(5 * time.Second)
 	type told struct{ Waits, Gaps, Lost, Skipped, Speed float64 }
 	var heard struct {
@@ -671,7 +671,7 @@ return{pushes,began,told:rackTest.sound.told,seconds:(performance.now()-t0)/1000
 // fader goes the way to another scene.
 func TestEndToEndBrowserStage(t *testing.T) {
 	needE2E(t)
-	t.Parallel()
+	besideOthers(t)
 	a := newAudience(t)
 	s := startPlay(t, nil, "--backend", "null", "--web", "127.0.0.1:0", "--metrics", "off", "--midi", "off", "--map", "off", "--for", "4m")
 	url := s.last().Web

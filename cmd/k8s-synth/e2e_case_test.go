@@ -81,7 +81,7 @@ func TestEndToEndCase(t *testing.T) {
 	go func() { _ = pod.Serve(ctx, tty, tty) }()
 	ear := g.musician("ear", 4)
 	s := startPlay(t, nil, "--ephemeral", "--scene", "case", "--rig", rigFile, "--sense", "--metrics", "off", "--midi", "off", "--panel", tty.Path())
-	s.waitReady(bootLimit, 5)
+	s.waitReady(60*time.Second, 5)
 	out := func(i int) string { return fmt.Sprintf("k8s-synth:playback%d", i) }
 	in := func(i int) string { return fmt.Sprintf("k8s-synth:capture%d", i) }
 	for i, ch := range []int{2, 3, 6, 7} { // pitch-1, gate-1, clock, run

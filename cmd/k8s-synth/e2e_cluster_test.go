@@ -101,7 +101,7 @@ func (s *session) edit(old, new string) {
 // topology, patch and cluster agree in the end.
 func TestEndToEndCluster(t *testing.T) {
 	needE2E(t, "oscsend")
-	t.Parallel()
+	besideOthers(t)
 	s := startPlay(t, nil, "--scene", "cluster", "--device", "null", "--ephemeral")
 	const ns = scenes.DefaultNamespace
 	s.waitReady(bootLimit, 5)

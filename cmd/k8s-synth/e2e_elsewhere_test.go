@@ -28,7 +28,7 @@ import (
 // that was named alone; and a listener needs no more than get, list and watch.
 func TestEndToEndElsewhere(t *testing.T) {
 	needE2E(t)
-	t.Parallel()
+	besideOthers(t)
 	dir, err := os.MkdirTemp("", "elsewhere-")
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func TestEndToEndSite(t *testing.T) {
 	if os.Getenv("K8S_SYNTH_E2E") != "1" {
 		t.Skip("runs with K8S_SYNTH_E2E=1")
 	}
-	t.Parallel()
+	besideOthers(t)
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}
@@ -106,7 +106,7 @@ func TestEndToEndSiteSound(t *testing.T) {
 	if os.Getenv("K8S_SYNTH_E2E") != "1" {
 		t.Skip("runs with K8S_SYNTH_E2E=1")
 	}
-	t.Parallel()
+	besideOthers(t)
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}

@@ -159,7 +159,7 @@ func TestEndToEndSequencer(t *testing.T) {
 	ear, hand := g.musician("ear", 4), g.musician("hand", 0)
 	rtpPort := freeRTPPort(t)
 	s := g.onStage(hand, ear, "--rtp", "127.0.0.1:"+rtpPort)
-	s.waitReady(bootLimit, 2)
+	s.waitReady(90*time.Second, 2)
 	var played []note
 
 	// Another client, to the frame: at any place in a block.
@@ -447,12 +447,14 @@ func TestEndToEndPanic(t *testing.T) {
 	ear, hand := g.musician("ear", 4), g.musician("hand", 0)
 	// A ring that is deep keeps nothing longer.
 	s := g.onStage(hand, ear, "--web", "127.0.0.1:0", "--depth", "24")
-	p := s.waitReady(bootLimit, 2)
+	p := s.waitReady(90*time.Second, 2)
 	udp, tcp, page := s.peer("udp"), s.peer("tcp"), s.page()
 	now := func(send func()) func() uint32 {
 		return func() uint32 { f := ear.frame(); send(); return f }
 	}
-	const tries = 7
+	// Times are judged of tries in which the server did not stumble, of which there
+	// are some on any machine; all else of every try.
+	const tries, mostTries, judged = 7, 20, 3
 	for _, surface := range []struct {
 		name  string
 		panic func() uint32 // returns the frame at which it was asked for
@@ -483,8 +485,9 @@ func TestEndToEndPanic(t *testing.T) {
 	} {
 		var took, ended []float64
 		click := math.Inf(-1)
-		calm := g.calm()
-		for range tries {
+		n := 0
+		for ; n < tries || n < mostTries && len(took) < judged; n++ {
+			calm := g.calm()
 			from := hand.frame()
 			hand.at(from, midi.On(0, 72, 127))
 			hand.at(from, midi.On(8, 50, 100))
@@ -510,14 +513,14 @@ func TestEndToEndPanic(t *testing.T) {
 					click = max(click, db+measure.Decibels(measure.Peak(whole)))
 				}
 			}
-			took = append(took, float64(last-at)/stageRate*1000)
 			off := func(e heardEvent) bool {
 				return len(e.bytes) == 3 && (e.bytes[0] == 0x88 && e.bytes[1] == 50 || e.bytes[0] == 0x98 && e.bytes[1] == 50 && e.bytes[2] == 0)
 			}
-			if ear.await(time.Second, at, "the end of the note after a panic by "+surface.name, func(e []heardEvent) bool { return slices.ContainsFunc(e, off) }) {
-				heard := ear.all(at)
-				ended = append(ended, float64(heard[slices.IndexFunc(heard, off)].frame-at)/stageRate*1000)
+			if !ear.await(time.Second, at, "the end of the note after a panic by "+surface.name, func(e []heardEvent) bool { return slices.ContainsFunc(e, off) }) {
+				break
 			}
+			heard := ear.all(at)
+			gone := heard[slices.IndexFunc(heard, off)].frame
 			all := slices.DeleteFunc(ear.of(at, 0xb8), func(e heardEvent) bool { return e.bytes[1] != midi.CCAllNotesOff })
 			if len(all) == 0 {
 				t.Errorf("panic by %s: no all notes off on midi_out", surface.name)
@@ -530,22 +533,30 @@ func TestEndToEndPanic(t *testing.T) {
 			hand.at(0, midi.CC(0, midi.CCAllNotesOff, 0))
 			hand.at(0, midi.CC(8, midi.CCAllNotesOff, 0))
 			time.Sleep(50 * time.Millisecond)
+			if calm() {
+				took = append(took, float64(last-at)/stageRate*1000)
+				ended = append(ended, float64(gone-at)/stageRate*1000)
+			}
+		}
+		if click > -60 {
+			t.Errorf("panic by %s: it clicks at %.1f dBFS above 4 kHz, want less than -60", surface.name, click)
+		}
+		if len(took) < judged {
+			t.Errorf("panic by %s: the server stumbled in all but %d of %d tries, and %d are needed to tell how long it takes", surface.name, len(took), n, judged)
+			continue
 		}
 		p = s.last()
 		buffer := 1000 * float64(p.Audio.Period) / stageRate
 		slices.Sort(took)
 		slices.Sort(ended)
-		t.Logf("panic by %-20s: below -80 dBFS %.1f ms after it was asked for, at most %.1f (a buffer is %.1f ms, %.1f are queued); the note elsewhere ended after %.1f ms, at most %.1f; %.1f dBFS above 4 kHz",
-			surface.name, took[len(took)/2], took[len(took)-1], buffer, 1000*float64(p.Audio.Latency)/stageRate, ended[len(ended)/2], ended[len(ended)-1], click)
+		t.Logf("panic by %-20s: in %d calm tries of %d below -80 dBFS %.1f ms after it was asked for, at most %.1f (a buffer is %.1f ms, %.1f are queued); the note elsewhere ended after %.1f ms, at most %.1f; %.1f dBFS above 4 kHz",
+			surface.name, len(took), n, took[len(took)/2], took[len(took)-1], buffer, 1000*float64(p.Audio.Latency)/stageRate, ended[len(ended)/2], ended[len(ended)-1], click)
 		// A buffer that was begun when it was asked for, and the one of the fade.
-		if limit := 2*buffer + surface.slow; took[len(took)/2] > limit && calm() {
+		if limit := 2*buffer + surface.slow; took[len(took)/2] > limit {
 			t.Errorf("panic by %s: silence after %.1f ms, want %.1f", surface.name, took[len(took)/2], limit)
 		}
-		if limit := 2*buffer + surface.slow; ended[len(ended)/2] > limit && calm() {
+		if limit := 2*buffer + surface.slow; ended[len(ended)/2] > limit {
 			t.Errorf("panic by %s: a note elsewhere ended after %.1f ms, want %.1f", surface.name, ended[len(ended)/2], limit)
-		}
-		if click > -60 {
-			t.Errorf("panic by %s: it clicks at %.1f dBFS above 4 kHz, want less than -60", surface.name, click)
 		}
 	}
 	t.Logf("underruns %d, events that were late %d", p.Audio.Underruns, p.Engine.Late)
@@ -727,7 +738,7 @@ func TestEndToEndSurfaces(t *testing.T) {
 	ear, hand := g.musician("ear", 0), g.musician("hand", 0)
 	began := ear.frame()
 	s := g.onStage(hand, ear, "--map", "daw", "--map", "knobs", "--midi", "key*")
-	s.waitReady(bootLimit, 2)
+	s.waitReady(90*time.Second, 2)
 	peer := s.peer("udp")
 	_, own, _ := net.SplitHostPort(peer.conn.LocalAddr().String())
 	n, _ := strconv.Atoi(own)
