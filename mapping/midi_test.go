@@ -436,6 +436,21 @@ func TestPanicBeforeItIsTold(t *testing.T) {
 	s.wantSent("a panic", "note off ch 1 key 60 velocity 64")
 }
 
+// TestPanicTakesBackWhatIsAhead: no gate that is on its way rises after a panic,
+// however many turns of it are.
+func TestPanicTakesBackWhatIsAhead(t *testing.T) {
+	gate := Address("/midi_out/gear/gate")
+	s := newMIDIStage(t, &instrument.Patch{Modules: []instrument.Module{module("midi_out/gear"), module("vca/a")}})
+	for i, volts := range []float64{10, 0, 10, 0, 10, 0} {
+		if err := s.Set(gate, volts, "", "hand", s.frame+2000+int64(i)*1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Panic()
+	s.run(0.3)
+	s.wantSent("notes on their way")
+}
+
 // TestPanicNumbers: what was rendered is silenced until its own panic is obeyed,
 // whatever others there were, and of those that wait the newest is kept.
 func TestPanicNumbers(t *testing.T) {

@@ -117,8 +117,8 @@ type Rack struct {
 	byHandle  map[uint32]instrument.ModuleID
 	claimed   map[instrument.ModuleID]claim
 	inputs    map[Address]float64
-	putAt     map[Address]int64 // the frame of the newest of these, where it had one
-	volts     []float32         // of outputs, as last reported
+	putAt     map[Address][]int64 // the frames ahead at which gates of these rise
+	volts     []float32           // of outputs, as last reported
 	gates     map[Address]bool
 	came      map[Address]float64 // what params with a CV came to
 	samples   map[Address]float64 // what inputs read when a gate rose that needs it
@@ -159,7 +159,7 @@ type Rack struct {
 func NewRack(cfg Config) *Rack {
 	r := &Rack{cfg: cfg, Engine: instrument.NewEngine(cfg.SampleRate, cfg.Channels),
 		compiler: instrument.NewCompiler(cfg.SampleRate, cfg.Seed), patch: &instrument.Patch{},
-		gates: map[Address]bool{}, unclaimed: map[Address]uint64{}, inputs: map[Address]float64{}, putAt: map[Address]int64{}, came: map[Address]float64{},
+		gates: map[Address]bool{}, unclaimed: map[Address]uint64{}, inputs: map[Address]float64{}, putAt: map[Address][]int64{}, came: map[Address]float64{},
 		samples: map[Address]float64{}, programs: map[instrument.ModuleID]*controllerProgram{}, midiPorts: map[string]*midiPort{}, songs: map[instrument.ModuleID]*song{}}
 	r.sense.owned, r.sense.overruled = map[instrument.Cable]bool{}, map[instrument.Cable]bool{}
 	r.compiler.SetSockets(cfg.Sockets, r.patch)
@@ -455,8 +455,9 @@ func (r *Rack) set(a Address, value float64, word string, source string, frame i
 			return refuse(ErrReadOnly, "%s holds a cable from %s; pull it first", a, c.From)
 		}
 		r.inputs[a] = value
-		if frame > 0 {
-			r.putAt[a] = frame
+		if frame > 0 && value != float64(m.Jack.Normal) && (m.Jack.Kind == instrument.Gate || m.Jack.Kind == instrument.Trigger || m.Jack.Kind == instrument.Presence) {
+			ahead := slices.DeleteFunc(r.putAt[a], func(at int64) bool { return at <= r.meters.Frame })
+			r.putAt[a] = append(ahead[max(len(ahead)-risesAhead+1, 0):], frame)
 		}
 		r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(value), Frame: frame})
 		if param, ok := strings.CutSuffix(m.Jack.Name, "_cv"); ok && !r.driven(m.module, param) {
@@ -657,10 +658,12 @@ func (r *Rack) panic() {
 		case instrument.Gate, instrument.Trigger, instrument.Presence:
 			if v, ok := r.inputs[m.Address]; ok {
 				delete(r.inputs, m.Address)
-				if at := r.putAt[m.Address]; at > r.meters.Frame {
-					// It falls as soon as it has risen.
-					r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(m.Jack.Normal), Frame: at})
+				for _, at := range r.putAt[m.Address] {
+					if at > r.meters.Frame { // it falls as soon as it has risen
+						r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(m.Jack.Normal), Frame: at})
+					}
 				}
+				delete(r.putAt, m.Address)
 				if v != float64(m.Jack.Normal) {
 					r.changed(m.Address, float64(m.Jack.Normal), "", "")
 				}
@@ -708,6 +711,10 @@ const journalSize = 1 << 15
 // backlogSize is how much waits for an engine that does not render before it
 // is thinned: at 500 transitions a second, half a minute.
 const backlogSize = 1 << 17
+
+// risesAhead is how many rises of a gate that are not heard yet a panic takes
+// back, the newest: more than hands make while a device's buffer lasts.
+const risesAhead = 256
 
 // thin keeps, of what waits, the last value of each jack and knob, in order.
 // Triggers of a time that nobody heard are left out.
