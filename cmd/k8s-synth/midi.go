@@ -295,10 +295,10 @@ func (p *player) timecode(name string, c *midiPeer, now time.Time) {
 	if was := c.told; t.runs == was.runs && t.known == was.known && t.jumps == was.jumps && (t.runs || t.at == was.at) {
 		return
 	}
-	c.told = t
 	if c.beats.Tempo() > 0 && !c.beats.Lost(now) {
 		return
 	}
+	c.told = t
 	in := mapping.TransportInput{Port: name, Runs: t.runs}
 	if t.known {
 		seconds := t.at.Seconds()

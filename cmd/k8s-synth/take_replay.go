@@ -429,7 +429,7 @@ func (p *player) replayUntil(present int64) bool {
 		r.began = true
 		p.replayFrom(r.first, present)
 		if s := r.first.state; s != nil && s.silenced {
-			p.rack.Panic()
+			p.takenPanic()
 		}
 		p.log.Info("replay", "take", r.path, "recorded", r.head.Time.Format(time.RFC3339), "from", r.head.From)
 	}
@@ -622,7 +622,7 @@ func (p *player) sought(s *replayStart, present int64) {
 	if !r.over || s.frame != r.from {
 		// Nothing that sounds belongs to the other place.
 		p.glide(0)
-		p.rack.Panic()
+		p.takenPanic()
 		p.midi.panic()
 	}
 	if err := p.rewind(s, present); err != nil {
@@ -632,7 +632,7 @@ func (p *player) sought(s *replayStart, present int64) {
 	// What the seek silenced comes back, what the take or a hand had silenced does not.
 	switch silenced := r.panicked || s.state != nil && s.state.silenced; {
 	case silenced && !p.rack.Silenced():
-		p.rack.Panic()
+		p.takenPanic()
 	case !silenced && p.rack.Silenced():
 		p.rack.Show()
 	}
@@ -697,7 +697,7 @@ func (p *player) replayLine(l *replayLine) {
 	case l.Set != nil:
 		err = p.setTaken(l.Set, frame)
 	case l.Panic:
-		p.rack.Panic()
+		p.takenPanic()
 		p.midi.panic()
 	case l.Show:
 		if !r.panicked {
@@ -720,6 +720,15 @@ func (p *player) replayLine(l *replayLine) {
 	if err != nil {
 		p.problem(mapping.Problem{Where: "replay", Text: fmt.Sprintf("%s: %v", l.At.Round(time.Millisecond), err)})
 	}
+}
+
+// takenPanic is a panic that the replay makes itself. What was rendered before it
+// is heard, as when the take was recorded: only a hand cannot wait for that.
+func (p *player) takenPanic() {
+	silence := p.rack.Silence
+	p.rack.Silence = nil
+	p.rack.Panic()
+	p.rack.Silence = silence
 }
 
 // setTaken turns what a hand turned when the take was recorded.
@@ -766,7 +775,7 @@ func (p *player) letGo(frame int64) {
 // what a hand silenced. It returns err, which is why it did not come.
 func (p *player) staySilent(err error, at int64) error {
 	if err == nil && p.replay.panicked {
-		p.rack.Panic()
+		p.takenPanic()
 		if at > p.rack.Meters().Frame {
 			p.stage.panicked = at // it comes with all that it plays
 		}

@@ -164,6 +164,8 @@ func TestReplayPanicStays(t *testing.T) {
 			// The take holds no sound: what lets it out is looked at alone.
 			p.replay.tap = &feedTap{exact: true}
 		}
+		silenced, hands := uint32(0), uint32(0)
+		p.rack.Silence = func() uint32 { silenced++; return silenced }
 		r := p.replay
 		muted := func() bool { return exact && !r.tap.mute.Load() }
 		laps := func(n int) {
@@ -173,6 +175,7 @@ func TestReplayPanicStays(t *testing.T) {
 		}
 		silent := func(what string) {
 			t.Helper()
+			hands++
 			until := r.laps + 3
 			p.replayed(t, "laps after "+what, func() bool {
 				if !p.rack.Silenced() || muted() {
@@ -209,6 +212,9 @@ func TestReplayPanicStays(t *testing.T) {
 		silent("a panic during a seek")
 		p.does(t, "launch:cluster")
 		heard("a scene by a hand")
+		if silenced != hands {
+			t.Errorf("exact %t: the device was silenced %d times by %d panics of hands", exact, silenced, hands)
+		}
 	}
 }
 
