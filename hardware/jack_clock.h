@@ -27,7 +27,8 @@ typedef struct {
     uint32_t own_frames;    // of the last cycle
     double own_age;         // ns since it began anew
     uint32_t own_off;       // cycles in a row that were not where it expected them
-    uint32_t doubt;         // cycles in a row in which JACK's clock was far from it
+    uint32_t left;          // JACK's clock is not believed
+    uint32_t doubt;         // cycles in a row that spoke against what is believed
     uint64_t strayed;       // cycles in which JACK's clock was off by more than a period, and ours was used
 } ks_jack_clock;
 
@@ -93,10 +94,17 @@ static inline ks_jack_cycle ks_jack_cycle_times(ks_jack_clock *k, const ks_jack_
     c.start_ns = (double)start * 1000 + k->offset_ns;
     // After a stall (a client that died in its callback is enough) JACK's clock takes seconds to come
     // back to the truth, and runs fast or slow meanwhile. A callback that comes late is no reason to
-    // leave it: the other client's may not have.
-    if (fabs(c.start_ns - own.start_ns) <= ks_jack_apart(own.frame_ns * frames) && fabs(c.frame_ns / own.frame_ns - 1) <= 0.02) {
-        k->doubt = 0;
-    } else if (++k->doubt > 4) {
+    // leave it: the other client's may not have. It is believed again when the step is small, for the
+    // two clients do not take it in the same cycle.
+    double apart = fabs(c.start_ns - own.start_ns), bent = fabs(c.frame_ns / own.frame_ns - 1);
+    if (!k->left) {
+        k->doubt = apart > ks_jack_apart(own.frame_ns * frames) || bent > 0.02 ? k->doubt + 1 : 0;
+        if (k->doubt > 4) k->left = 1, k->doubt = 0;
+    } else {
+        k->doubt = apart < 0.4e6 && bent < 0.005 ? k->doubt + 1 : 0;
+        if (k->doubt > 8) k->left = 0, k->doubt = 0;
+    }
+    if (k->left) {
         __atomic_store_n(&k->strayed, k->strayed + 1, __ATOMIC_RELEASE);
         return own;
     }
