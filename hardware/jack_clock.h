@@ -29,11 +29,8 @@ typedef struct {
     uint32_t own_off;       // cycles in a row that were not where it expected them
     uint32_t left;          // JACK's clock is not believed
     uint32_t doubt;         // cycles in a row that spoke against what is believed
-    uint64_t strayed;       // cycles in which JACK's clock was off by more than a period, and ours was used
+    uint64_t strayed;       // cycles in which JACK's clock was not believed, and ours was used
 } ks_jack_clock;
-
-// How far two clocks of one cycle may be apart, in nanoseconds, before one of them is not believed.
-static inline double ks_jack_apart(double period) { return period > 3e6 ? period : 3e6; }
 
 // A clock of our own from the times of the callbacks: a second-order delay-locked loop (F. Adriaensen,
 // "Using a DLL to filter time", 2005). It is coarser than JACK's, which is fed by the interrupt, but
@@ -43,7 +40,7 @@ static inline ks_jack_cycle ks_jack_own_clock(ks_jack_clock *k, uint32_t rate, u
     double nominal = 1e9 / (rate ? rate : 48000), period = nominal * frames;
     double expect = k->own.start_ns + k->own.frame_ns * k->own_frames;
     double e = (double)now - expect;
-    int off = k->own_frames != 0 && fabs(e) > ks_jack_apart(period);
+    int off = k->own_frames != 0 && fabs(e) > (period > 3e6 ? period : 3e6);
     if (k->own_frames == 0 || (off && k->own_off > 0)) {
         k->own = (ks_jack_cycle){(double)now, nominal};
         k->own_age = 0;
@@ -93,12 +90,12 @@ static inline ks_jack_cycle ks_jack_cycle_times(ks_jack_clock *k, const ks_jack_
     }
     c.start_ns = (double)start * 1000 + k->offset_ns;
     // After a stall (a client that died in its callback is enough) JACK's clock takes seconds to come
-    // back to the truth, and runs fast or slow meanwhile. A callback that comes late is no reason to
-    // leave it: the other client's may not have. It is believed again when the step is small, for the
-    // two clients do not take it in the same cycle.
+    // back to the truth, and runs fast or slow meanwhile. What it errs by moves what comes by other ways
+    // than JACK, so it is left where that is much; not for less, for messages of JACK are exact by it. It
+    // is believed again when the step is small, for the two clients do not take it in the same cycle.
     double apart = fabs(c.start_ns - own.start_ns), bent = fabs(c.frame_ns / own.frame_ns - 1);
     if (!k->left) {
-        k->doubt = apart > ks_jack_apart(own.frame_ns * frames) || bent > 0.02 ? k->doubt + 1 : 0;
+        k->doubt = apart > 7e6 ? k->doubt + 1 : 0;
         if (k->doubt > 4) k->left = 1, k->doubt = 0;
     } else {
         k->doubt = apart < 0.4e6 && bent < 0.005 ? k->doubt + 1 : 0;

@@ -33,7 +33,7 @@ typedef struct {
     uint64_t owed;          // note-offs that waited in JACK's stead until the ring had room
     uint64_t lost;          // messages that JACK says its own buffers lost
     uint64_t xruns;
-    uint64_t strayed;       // cycles in which JACK's clock was off by more than a period, and ours was used
+    uint64_t strayed;       // cycles in which JACK's clock was not believed, and ours was used
     uint64_t busy_max_ns;   // the longest process callback
     uint32_t period;        // frames
     uint32_t rate;          // Hz

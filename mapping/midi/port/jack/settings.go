@@ -42,8 +42,8 @@ type Stats struct {
 	Cycles uint64        // process callbacks of this client
 	Busy   time.Duration // longest process callback
 	Xruns  uint64        // gaps that the server has reported
-	// Strayed counts cycles in which the server's clock was off by more than a
-	// period, as it is for seconds after a stall, and our own was used.
+	// Strayed counts cycles in which the server's clock was off by 7 ms or more, as
+	// it may be for seconds after a stall, and our own was used.
 	Strayed uint64
 
 	Received uint64 // messages that arrived
