@@ -37,8 +37,9 @@ const (
 
 const (
 	// launchAhead is how long before its frame a scene is handed to the engine:
-	// longer than the control goroutine ever takes a breath.
-	launchAhead = 0.030
+	// longer than the control goroutine ever takes a breath, and a plan to be made
+	// (30 ms were not always enough).
+	launchAhead = 0.060
 	// launchMissed is how late a scene may come that should have been there.
 	launchMissed = 0.5
 	// morphPeriod is how often a morph goes on.
