@@ -135,7 +135,6 @@ func (s *session) again(url string) *session {
 // all that look see the same.
 func TestEndToEndBrowser(t *testing.T) {
 	needE2E(t, "oscsend")
-	besideOthers(t)
 	a := newAudience(t)
 	s := startPlay(t, nil, "--backend", "null", "--web", "127.0.0.1:0", "--metrics", "off", "--midi", "off", "--map", "off", "--for", "8m")
 	url := s.last().Web
@@ -143,7 +142,7 @@ func TestEndToEndBrowser(t *testing.T) {
 		t.Fatal("the status has no address of the page")
 	}
 	p := a.look(url, browser.Desk)
-	s.waitReady(bootLimit, 4)
+	s.waitReady(90*time.Second, 4)
 	a.ok(p.Wait(5*time.Second, "/converged · 4.4 pods/.test(document.getElementById('state').textContent)"))
 	topology := func(ctx context.Context) (string, error) {
 		cm, err := s.cluster().CoreV1().ConfigMaps(scenes.DefaultNamespace).Get(ctx, "topology", metav1.GetOptions{})
@@ -671,7 +670,6 @@ return{pushes,began,told:rackTest.sound.told,seconds:(performance.now()-t0)/1000
 // fader goes the way to another scene.
 func TestEndToEndBrowserStage(t *testing.T) {
 	needE2E(t)
-	besideOthers(t)
 	a := newAudience(t)
 	s := startPlay(t, nil, "--backend", "null", "--web", "127.0.0.1:0", "--metrics", "off", "--midi", "off", "--map", "off", "--for", "4m")
 	url := s.last().Web

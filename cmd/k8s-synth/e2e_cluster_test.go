@@ -101,10 +101,9 @@ func (s *session) edit(old, new string) {
 // topology, patch and cluster agree in the end.
 func TestEndToEndCluster(t *testing.T) {
 	needE2E(t, "oscsend")
-	besideOthers(t)
 	s := startPlay(t, nil, "--scene", "cluster", "--device", "null", "--ephemeral")
 	const ns = scenes.DefaultNamespace
-	s.waitReady(bootLimit, 5)
+	s.waitReady(90*time.Second, 5)
 	client := s.cluster()
 	step := func(name string, f func()) {
 		t.Helper()

@@ -28,7 +28,6 @@ import (
 // that was named alone; and a listener needs no more than get, list and watch.
 func TestEndToEndElsewhere(t *testing.T) {
 	needE2E(t)
-	besideOthers(t)
 	dir, err := os.MkdirTemp("", "elsewhere-")
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +48,7 @@ func TestEndToEndElsewhere(t *testing.T) {
 	}()
 	kubeconfig := filepath.Join(dir, "cluster", "kubeconfig")
 	s := &session{t: t, dir: dir}
-	s.poll(bootLimit, "the cluster", func(ctx context.Context) error {
+	s.poll(60*time.Second, "the cluster", func(ctx context.Context) error {
 		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 		if err != nil {
 			return err
@@ -90,7 +89,7 @@ func TestEndToEndElsewhere(t *testing.T) {
 	nothing("no consent")
 
 	writer := startPlay(t, nil, "--kubeconfig", kubeconfig, "--namespace", "stage", "--device", "null", "--yes")
-	writer.waitReady(bootLimit, 4)
+	writer.waitReady(60*time.Second, 4)
 	for _, ns := range []string{scenes.DefaultNamespace, "default"} {
 		list, err := s.client.AppsV1().Deployments(ns).List(context.Background(), metav1.ListOptions{})
 		if err != nil || len(list.Items) != 0 {

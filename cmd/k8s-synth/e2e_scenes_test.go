@@ -49,9 +49,8 @@ func (s *session) must(args ...string) string {
 // TestEndToEndScenes launches, morphs and undoes scenes against a real cluster.
 func TestEndToEndScenes(t *testing.T) {
 	needE2E(t)
-	besideOthers(t)
 	s := startPlay(t, nil, "--device", "null", "--ephemeral", "--metrics", "off", "--midi", "off", "--web", "off")
-	s.wait(bootLimit, "the cluster", func(p *playStatus) bool {
+	s.wait(90*time.Second, "the cluster", func(p *playStatus) bool {
 		return p.Cluster.Synced && p.Cluster.Desired > 0 && p.Cluster.Ready == p.Cluster.Desired
 	})
 	hand := s.peer("udp")

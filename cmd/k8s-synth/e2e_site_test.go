@@ -27,7 +27,6 @@ func TestEndToEndSite(t *testing.T) {
 	if os.Getenv("K8S_SYNTH_E2E") != "1" {
 		t.Skip("runs with K8S_SYNTH_E2E=1")
 	}
-	besideOthers(t)
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}
@@ -106,7 +105,6 @@ func TestEndToEndSiteSound(t *testing.T) {
 	if os.Getenv("K8S_SYNTH_E2E") != "1" {
 		t.Skip("runs with K8S_SYNTH_E2E=1")
 	}
-	besideOthers(t)
 	if _, err := browser.Find(); err != nil {
 		t.Skip(err)
 	}

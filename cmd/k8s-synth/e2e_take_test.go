@@ -58,9 +58,8 @@ func rendersAsHeard(t *testing.T, s *session) {
 // rendered from its take to the bit as it was heard.
 func TestEndToEndTakeSoundsAsItWasHeard(t *testing.T) {
 	needE2E(t, "oscsend")
-	besideOthers(t)
 	s := startPlay(t, nil, "--device", "null", "--scene", "default")
-	s.waitReady(bootLimit, 4)
+	s.waitReady(60*time.Second, 4)
 	s.replicas(6)
 	s.waitReady(30*time.Second, 6)
 	s.oscsend("/voice/chord/root", "f", "82.5")
@@ -98,7 +97,6 @@ func TestEndToEndTakeSoundsAsItWasHeard(t *testing.T) {
 // knob plays along, and what came of it is a take of its own.
 func TestEndToEndTakeIsPlayedAgain(t *testing.T) {
 	needE2E(t, "oscsend")
-	besideOthers(t)
 	s := startPlay(t, nil, "--device", "null", "--replay", incident(t, "default", 3))
 	s.wait(20*time.Second, "seven pods", func(p *playStatus) bool { return p.Cluster.Ready == 7 && p.Cluster.Synced })
 	s.oscsend("/voice/chord/root", "f", "82.5")
@@ -140,7 +138,6 @@ func TestEndToEndTakeIsPlayedAgain(t *testing.T) {
 // A take in a loop begins anew, with nothing left of the lap before.
 func TestEndToEndTakeInALoop(t *testing.T) {
 	needE2E(t)
-	besideOthers(t)
 	s := startPlay(t, nil, "--device", "null", "--loop", "--replay", incident(t, "default", 20))
 	for range 2 {
 		s.wait(20*time.Second, "seven pods", func(p *playStatus) bool { return p.Cluster.Ready == 7 })

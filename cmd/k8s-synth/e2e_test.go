@@ -34,29 +34,6 @@ import (
 
 const replicasAddress = "/deployment/web/replicas"
 
-// bootLimit is how long a control plane may take in tests that are beside each
-// other, on a machine that is slow and boots three of them.
-const bootLimit = 3 * time.Minute
-
-// besides are the names of the tests that run beside others.
-var besides sync.Map
-
-// besideOthers lets a test run beside others, all of which judge by what is guaranteed
-// on a machine of any load.
-func besideOthers(t *testing.T) {
-	t.Helper()
-	t.Parallel()
-	besides.Store(t.Name(), true)
-}
-
-// startLimit is how long a program may take until it is there.
-func startLimit(t *testing.T) time.Duration {
-	if _, is := besides.Load(t.Name()); is {
-		return 30 * time.Second
-	}
-	return 10 * time.Second
-}
-
 // needE2E skips unless the end-to-end tests were asked for, and then insists
 // on what they need.
 func needE2E(t *testing.T, programs ...string) {
@@ -149,7 +126,7 @@ func startPlay(t *testing.T, env []string, args ...string) *session {
 	}()
 	go s.look()
 	t.Cleanup(s.clean)
-	s.wait(startLimit(t), "the status", func(p *playStatus) bool { s.osc = p.OSC; return p.OSC != "" })
+	s.wait(10*time.Second, "the status", func(p *playStatus) bool { s.osc = p.OSC; return p.OSC != "" })
 	return s
 }
 
@@ -757,9 +734,8 @@ func defaultLatency(t *testing.T) float64 {
 // playing instrument.
 func TestEndToEndOutage(t *testing.T) {
 	needE2E(t, "oscsend")
-	besideOthers(t)
 	s := startPlay(t, nil, "--device", "null")
-	s.waitReady(bootLimit, 4)
+	s.waitReady(60*time.Second, 4)
 	s.deployment(20*time.Second, 4)
 	client := s.cluster()
 	deployment, err := client.AppsV1().Deployments(scenes.DefaultNamespace).Get(context.Background(), "web", metav1.GetOptions{})
@@ -794,7 +770,7 @@ func TestEndToEndOutage(t *testing.T) {
 		}
 		s.replicas(x.replicas)
 		s.wait(5*time.Second, "wish", func(p *playStatus) bool { return p.Cluster.Desired == x.replicas })
-		back := s.waitReady(bootLimit, x.replicas)
+		back := s.waitReady(60*time.Second, x.replicas)
 		s.deployment(20*time.Second, x.replicas)
 		if got := back.Neighbours[x.index]; got.Starts != n.Starts+1 || got.PID == n.PID {
 			t.Errorf("%s: %+v, was %+v: want one more start", x.name, got, n)
