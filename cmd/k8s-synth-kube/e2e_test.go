@@ -392,10 +392,14 @@ func (r *rig) client() kubernetes.Interface {
 	return c
 }
 
+// synced waits until the API answers and every watch has its first list. Both
+// are asked for: of one that is lost the first to be told is that it cannot be
+// reached, and until the next message it is still said to be synced.
 func (r *rig) synced() {
 	r.t.Helper()
 	r.wait("the API", 60*time.Second, func() bool {
-		return r.field(mapping.KindAPIServer, mapping.KindAPIServer, mapping.FieldSynced) == "true"
+		return r.field(mapping.KindAPIServer, mapping.KindAPIServer, mapping.FieldReachable) == "true" &&
+			r.field(mapping.KindAPIServer, mapping.KindAPIServer, mapping.FieldSynced) == "true"
 	})
 }
 
