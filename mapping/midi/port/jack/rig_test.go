@@ -60,8 +60,8 @@ var shared *server
 func useServer(t testing.TB) {
 	t.Helper()
 	if shared != nil && !shared.lives() {
+		shared.stop(syscall.SIGKILL) // its log is written to until then
 		t.Logf("the shared server has ended: %s", shared.log.String())
-		shared.stop(syscall.SIGKILL)
 		shared = nil
 	}
 	if shared == nil {
