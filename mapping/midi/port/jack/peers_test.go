@@ -406,7 +406,17 @@ func TestPeersComeAndGo(t *testing.T) {
 		}
 	}
 	run(t, "jack_disconnect", "k8s-synth:midi_out", "peer:in")
-	time.Sleep(3 * fadeTime)
+	// The driver has looked, and knows by now that the port did not go with its cable.
+	if !within(3*time.Second, func() (known bool) {
+		_ = d.do(func() error {
+			l := out.(*line)
+			known = len(l.connected)+len(l.fading) == 0
+			return nil
+		}, nil)
+		return known
+	}) {
+		t.Fatal("the driver does not notice that a cable was pulled")
+	}
 	p.stop()
 	p = startPeer(t, "peer")
 	time.Sleep(fadeTime)
