@@ -41,8 +41,9 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			os.Exit(3)
 		}
-		_ = d.Record(os.Getenv("K8S_SYNTH_TEST_FILE"))
 		_ = d.Start()
+		// Its length is written a second after it begins: by then it holds a second, however long the start took.
+		_ = d.Record(os.Getenv("K8S_SYNTH_TEST_FILE"))
 		time.Sleep(1500 * time.Millisecond)
 		r.panics.Store(true)
 		time.Sleep(5 * time.Second)
@@ -118,7 +119,8 @@ func TestPanicLandsTheOutputs(t *testing.T) {
 }
 
 func TestLandingEndsAtZero(t *testing.T) {
-	s, err := Settings{Channels: 2, Gate: Channels(1)}.ApplyDefaults()
+	// The ring holds all of the landing: a crash waits for 100 ms at most for whoever takes it.
+	s, err := Settings{Channels: 2, Gate: Channels(1), Depth: 64}.ApplyDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
