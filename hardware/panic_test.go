@@ -419,15 +419,13 @@ func TestPanicAndClose(t *testing.T) {
 			t.Fatalf("the first panic has the number %d", n)
 		}
 		st := d.sink.Load()
-		time.Sleep(50 * time.Millisecond)
-		if last := st.ring.lastValues(); last[0] != 0 || last[1] == 0 || last[2] != 0 {
-			t.Errorf("in a panic: audio %g, voltage %g, gate %g", last[0], last[1], last[2])
+		if !d.waitUntil(time.Second, func() bool { last := st.ring.lastValues(); return last[0] == 0 && last[1] != 0 && last[2] == 0 }) {
+			t.Errorf("in a panic: audio, voltage, gate %g", st.ring.lastValues())
 		}
 		if obeys {
 			o.told.Store(n)
-			time.Sleep(100 * time.Millisecond)
-			if last := st.ring.lastValues(); last[0] == 0 || last[1] == 0 || last[2] == 0 {
-				t.Errorf("after the panic: %v", last)
+			if !d.waitUntil(time.Second, func() bool { last := st.ring.lastValues(); return last[0] != 0 && last[1] != 0 && last[2] != 0 }) {
+				t.Errorf("after the panic: %v", st.ring.lastValues())
 			}
 		}
 		var last []float32
