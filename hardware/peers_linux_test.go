@@ -40,6 +40,8 @@ func startPulse(t testing.TB) *pulseServer {
 		}
 	}
 	write(filepath.Join(conf, "daemon.conf"), "exit-idle-time = -1\ndefault-sample-format = float32le\ndefault-sample-rate = 48000\nrealtime-scheduling = yes\nrealtime-priority = 40\nflat-volumes = no\n")
+	// Who asks while it starts must not start another, as its clients do for all users but root.
+	write(filepath.Join(conf, "client.conf"), "autospawn = no\n")
 	write(filepath.Join(p.dir, "default.pa"), `.nofail
 load-module module-null-sink sink_name=cv8 norewinds=1 format=float32le rate=48000 channels=8 channel_map=front-left,front-left-of-center,front-center,front-right,front-right-of-center,rear-center,aux0,aux1
 load-module module-null-sink sink_name=words8 norewinds=1 format=s32le rate=48000 channels=8 channel_map=front-left,front-left-of-center,front-center,front-right,front-right-of-center,rear-center,aux0,aux1
