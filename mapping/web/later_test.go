@@ -27,8 +27,8 @@ type slowDesk struct {
 func (d *slowDesk) do(client string, r Request) (any, error) {
 	work := func(name string) func(ctx context.Context) (any, error) {
 		return func(ctx context.Context) (any, error) {
-			if n := d.now.Add(1); n > d.most.Load() {
-				d.most.Store(n)
+			n := d.now.Add(1)
+			for m := d.most.Load(); n > m && !d.most.CompareAndSwap(m, n); m = d.most.Load() {
 			}
 			defer d.now.Add(-1)
 			d.begun <- name
