@@ -286,11 +286,12 @@ func TestSlowPage(t *testing.T) {
 	c.next("hello", func(m told, _ []byte) bool { return m.Hello != nil })
 	volts := make([]float32, 600)
 	began := time.Now()
-	const n = 20000
-	for i := range n {
-		s.Meters(int64(i), [2]float32{}, volts)
-		s.Changed(mapping.Address(fmt.Sprintf("/voice/v/p%d", i%50)), float64(i), "", "")
-		s.Event(Event{Text: fmt.Sprint(i)})
+	// A page that reads nothing for longer than writeWait is dropped.
+	n := 0
+	for ; n < 20000 && time.Since(began) < writeWait/2; n++ {
+		s.Meters(int64(n), [2]float32{}, volts)
+		s.Changed(mapping.Address(fmt.Sprintf("/voice/v/p%d", n%50)), float64(n), "", "")
+		s.Event(Event{Text: fmt.Sprint(n)})
 	}
 	took := time.Since(began)
 	last := map[string]float64{}
@@ -298,10 +299,10 @@ func TestSlowPage(t *testing.T) {
 		for _, v := range m.Set {
 			last[v[0].(string)] = v[1].(float64)
 		}
-		return last[fmt.Sprintf("/voice/v/p%d", (n-1)%50)] == n-1
+		return last[fmt.Sprintf("/voice/v/p%d", (n-1)%50)] == float64(n-1)
 	})
 	for k, v := range last {
-		if v < n-50 {
+		if v < float64(n-50) {
 			t.Errorf("%s stands at %g", k, v)
 		}
 	}
