@@ -132,7 +132,7 @@ func (r *fakeRack) play() {
 			}
 			s := time.Since(began).Seconds()
 			r.mu.Lock()
-			n := 0
+			now, n := r.volts, 0
 			for _, m := range r.state.Modules {
 				kind, _, _ := strings.Cut(m.ID, "/")
 				n += len(instrument.Spec(kind).Outputs)
@@ -140,7 +140,7 @@ func (r *fakeRack) play() {
 			r.mu.Unlock()
 			volts := make([]float32, n)
 			for i := range volts {
-				volts[i] = r.volts(s, i)
+				volts[i] = now(s, i)
 			}
 			r.server.Meters(int64(s*48000), [2]float32{2 + float32(math.Sin(s)), 3}, volts)
 		}
