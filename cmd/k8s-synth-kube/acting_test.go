@@ -365,22 +365,24 @@ func requestsTravel(t *testing.T, r *rig, ctx context.Context, c kubernetes.Inte
 		return response.StatusCode, response.Header.Get("X-Pod")
 	}
 	for _, q := range []struct {
-		host, path string
-		status     int
+		host, path   string
+		status, told int
 	}{
-		{"synth.local", "/api", 200}, {"synth.local:80", "/api/v1", 200}, {"synth.local", "/apiary", 404}, {"synth.local", "/none", 503},
-		{"synth.local", "/exact", 200}, {"synth.local", "/exact/not", 404}, {"other.local", "/api", 404},
+		{"synth.local", "/api", 200, 4}, {"synth.local:80", "/api/v1", 200, 4}, {"synth.local", "/apiary", 404, 1}, {"synth.local", "/none", 503, 3},
+		{"synth.local", "/exact", 200, 4}, {"synth.local", "/exact/not", 404, 1}, {"other.local", "/api", 404, 0},
 	} {
+		from := r.mark()
 		if status, pod := get(q.host, q.path); status != q.status || (status == 200) != strings.HasPrefix(pod, "web-") {
 			t.Errorf("GET %s%s: %d from pod %q, want %d", q.host, q.path, status, pod, q.status)
 		}
+		// What is told of it may come after the answer, and is not of the next.
+		r.wait("what is told of it", 5*time.Second, func() bool { return len(r.heard(from, mapping.KindIngress, mapping.KindService)) >= q.told })
 	}
 	for path, want := range map[string]string{
 		"/api":     "ingress.route service.latency service.served ingress.latency",
 		"/none":    "ingress.route service.missed ingress.latency",
 		"/nowhere": "ingress.notFound",
 	} {
-		time.Sleep(50 * time.Millisecond)
 		from := r.mark()
 		r.act(mapping.VerbRequest, mapping.KindIngress, "main", path)
 		r.wait(want, 5*time.Second, func() bool {
