@@ -213,7 +213,9 @@ func TestFaultsAndConflicts(t *testing.T) {
 					n := made + 1 // the same again where the other hand was faster
 					field, value := "ready_delay", 0.1+float64(n)/100
 					if n%3 == 0 {
-						field, value = "replicas", 9
+						// Another each time: what stands there already is no edit,
+						// and the knob may be slow to write over it.
+						field, value = "replicas", float64(9+n/3%2)
 					} else {
 						lastDelay = value
 					}
@@ -239,7 +241,8 @@ func TestFaultsAndConflicts(t *testing.T) {
 		}
 		close(stop)
 		<-done
-		time.Sleep(300 * time.Millisecond)
+		// Or the last turn would be from before the last edit.
+		r.wait("all edits", 10*time.Second, func() bool { return len(r.edits)-first >= made })
 		if p.adopt() {
 			p.publish()
 		}
