@@ -754,6 +754,20 @@ func TestListenOnlyNeedsNoMoreThanToRead(t *testing.T) {
 	if err := clientcmd.WriteToFile(*config, file); err != nil {
 		t.Fatal(err)
 	}
+	// The API server learns of a binding a moment after it is made; who is
+	// refused asks again after seconds only.
+	listening, err := clientcmd.BuildConfigFromFlags("", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := kubernetes.NewForConfig(listening)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("the account's rights", 10*time.Second, func() error {
+		_, err := reader.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		return err
+	})
 	listener := &rig{t: t, bin: r.bin, state: r.state, changed: make(chan struct{}), fields: map[mapping.Object]map[string]string{}}
 	listener.startKube("--kubeconfig", file, "--listen-only", "--heartbeat", "200ms")
 	listener.synced()
