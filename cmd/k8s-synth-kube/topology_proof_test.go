@@ -45,15 +45,20 @@ func newHandRig(t *testing.T) *rig {
 		if err != nil {
 			return false
 		}
-		// Eno's types are the last to be served.
-		return r.client().Discovery().RESTClient().Get().AbsPath("/apis/eno.azure.io/v1/synthesizers").Do(ctx).Error() == nil
+		// Eno's types are the last to be served, each by itself.
+		for _, types := range []string{"synthesizers", "compositions"} {
+			if err := r.client().Discovery().RESTClient().Get().AbsPath("/apis/eno.azure.io/v1/" + types).Do(ctx).Error(); err != nil {
+				return false
+			}
+		}
+		return true
 	})
 	return r
 }
 
 func (r *rig) soon(what string, within time.Duration, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for began, taken := time.Now(), stolen(); time.Since(began)-taken() < within; time.Sleep(50 * time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -144,7 +149,7 @@ func TestTopologyByHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	scale.Spec.Replicas = 6
+	scale.ResourceVersion, scale.Spec.Replicas = "", 6 // whatever its controllers write meanwhile
 	if _, err := c.AppsV1().Deployments(namespace).UpdateScale(t.Context(), "web", scale, metav1.UpdateOptions{FieldManager: "kube-controller-manager"}); err != nil {
 		t.Fatal(err)
 	}
@@ -155,13 +160,14 @@ func TestTopologyByHand(t *testing.T) {
 		if n >= 5 {
 			continue
 		}
-		swell, err := c.AutoscalingV2().HorizontalPodAutoscalers(namespace).Get(t.Context(), "swell", metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if swell.Status.LastScaleTime == nil || swell.Status.DesiredReplicas != n {
-			t.Fatalf("%d replicas, set back from the autoscaler's 6", n)
-		}
+		r.soon(fmt.Sprintf("%d replicas, set back from the autoscaler's 6, unless it says so", n), 2*time.Second, func() bool {
+			swell, err := c.AutoscalingV2().HorizontalPodAutoscalers(namespace).Get(t.Context(), "swell", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// It scales first and writes its status after that.
+			return swell.Status.LastScaleTime != nil && swell.Status.DesiredReplicas == replicas()
+		})
 	}
 	r.hand(0, topology("", selected), "apply")
 	r.soon("the knob has its replicas back", 5*time.Second, func() bool { return replicas() == 2 })
