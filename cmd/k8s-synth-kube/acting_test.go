@@ -37,13 +37,13 @@ var ourLabels = map[string]string{eno.ManagedByLabel: eno.ManagedBy}
 // eventually waits until the cluster holds what it should.
 func (r *rig) eventually(what string, timeout time.Duration, ok func() error) time.Duration {
 	r.t.Helper()
-	begin := time.Now()
+	begin, taken := time.Now(), stolen()
 	for {
 		err := ok()
 		if err == nil {
 			return time.Since(begin)
 		}
-		if time.Since(begin) > timeout {
+		if time.Since(begin)-taken() > timeout {
 			r.t.Fatalf("waited %v for %s: %v", timeout, what, err)
 		}
 		time.Sleep(20 * time.Millisecond)

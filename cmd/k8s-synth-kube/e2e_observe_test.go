@@ -29,10 +29,7 @@ func TestObservesEveryKind(t *testing.T) {
 		t.Skip("needs a control plane; not in -short")
 	}
 	t.Parallel()
-	r := newRig(t)
-	r.endKube()
-	r.ts, r.faults, r.fields = nil, nil, map[mapping.Object]map[string]string{} // a new stream begins
-	r.startKube("--listen-only", "--heartbeat", "200ms", "--also", "kube-system")
+	r := newRig(t, "--listen-only", "--heartbeat", "200ms", "--also", "kube-system")
 	r.synced()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()

@@ -155,12 +155,12 @@ type rig struct {
 	log    bytes.Buffer
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, flags ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, bin: programs(t), state: filepath.Join(t.TempDir(), "state"), changed: make(chan struct{}), fields: map[mapping.Object]map[string]string{}}
 	r.startCluster()
 	t.Cleanup(r.stopCluster)
-	r.startKube()
+	r.startKube(flags...)
 	return r
 }
 
@@ -223,16 +223,28 @@ func (r *rig) endKube() {
 		return
 	}
 	_ = r.stdin.Close()
-	select {
-	case err := <-r.ended:
-		if err != nil {
-			r.t.Errorf("k8s-synth-kube ended with %v", err)
+	taken, given := stolen(), time.Duration(0)
+	deadline := time.NewTimer(5 * time.Second)
+	defer deadline.Stop()
+	for r.kube != nil {
+		select {
+		case err := <-r.ended:
+			if err != nil {
+				r.t.Errorf("k8s-synth-kube ended with %v", err)
+			}
+			r.kube = nil
+		case <-deadline.C:
+			if more := taken() - given; more > 0 {
+				given += more
+				deadline.Reset(more)
+				continue
+			}
+			r.t.Error("k8s-synth-kube did not end with its input")
+			_ = r.kube.Process.Kill()
+			<-r.ended // its log is written until then
+			r.kube = nil
 		}
-	case <-time.After(5 * time.Second):
-		r.t.Error("k8s-synth-kube did not end with its input")
-		_ = r.kube.Process.Kill()
 	}
-	r.kube = nil
 }
 
 func (r *rig) read(stdout io.Reader) {
