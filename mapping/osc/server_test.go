@@ -162,14 +162,15 @@ func TestServerSchedules(t *testing.T) {
 		}
 		return b
 	}
-	send(t, c, bundle(now.Add(250*time.Millisecond), "/5", "/6"))
-	send(t, c, bundle(now.Add(150*time.Millisecond), "/3"))
-	send(t, c, bundle(now.Add(250*time.Millisecond), "/7"))
-	send(t, c, bundle(now.Add(150*time.Millisecond), "/4"))
+	// What is not read before its time comes at once, out of this order.
+	send(t, c, bundle(now.Add(1100*time.Millisecond), "/5", "/6"))
+	send(t, c, bundle(now.Add(1000*time.Millisecond), "/3"))
+	send(t, c, bundle(now.Add(1100*time.Millisecond), "/7"))
+	send(t, c, bundle(now.Add(1000*time.Millisecond), "/4"))
 	send(t, c, bundle(now.Add(-time.Second), "/1"))
 	send(t, c, encode(t, "/2"))
 	send(t, c, bundle(now.Add(time.Hour), "/never"))
-	for i, due := range []time.Duration{0, 0, 150, 150, 250, 250, 250} {
+	for i, due := range []time.Duration{0, 0, 1000, 1000, 1100, 1100, 1100} {
 		m := r.next(t)
 		if m.address != fmt.Sprintf("/%d", i+1) {
 			t.Fatalf("message %d is %s", i+1, m.address)
