@@ -25,6 +25,10 @@ var tapeRates = []midi.FrameRate{midi.Rate24, midi.Rate25, midi.Rate30DF, midi.R
 // tapeTempo is that of the scene, in beats a second.
 const tapeTempo = 2.
 
+// tapeLead is how long, in frames, before it rolls a tape is told of: what it
+// sends is with the machine by then.
+const tapeLead = stageRate / 4
+
 // quarterFrame is piece i of the eight that say a time.
 func quarterFrame(f midi.FrameTime, i int) midi.Message {
 	v := [8]int{f.Frames & 15, f.Frames >> 4, f.Seconds & 15, f.Seconds >> 4, f.Minutes & 15, f.Minutes >> 4, f.Hours & 15, f.Hours>>4 | int(f.Rate)<<1}[i]
@@ -136,7 +140,7 @@ func TestEndToEndTimecode(t *testing.T) {
 			return at + float64(quarters)*quarter
 		}
 		mark := peer.mark()
-		at := float64(hand.frame() + stageRate/10)
+		at := float64(hand.frame() + tapeLead)
 		quarters := int(2*4*rate.PerSecond()) / 8 * 8
 		end := roll(begin, at, quarters)
 		// What OSC says, against the frame that the tape is at.
@@ -177,7 +181,7 @@ func TestEndToEndTimecode(t *testing.T) {
 		// Elsewhere, wound while it rolls, and stopped by a whole time.
 		calm = g.calm()
 		there := midi.FrameTime{Minutes: 10, Frames: 0, Rate: rate}
-		at = float64(hand.frame() + stageRate/10)
+		at = float64(hand.frame() + tapeLead)
 		next := roll(there, at, 8*int(rate.PerSecond()*3/4))
 		elsewhere := midi.FrameTime{Minutes: 20, Seconds: 7, Frames: 20, Rate: rate}
 		hand.at(uint32(next)-uint32(quarter/2), wholeFrame(elsewhere))
@@ -207,7 +211,7 @@ func TestEndToEndTimecode(t *testing.T) {
 		}
 	}
 	// The machine is gone in the middle of it.
-	from := hand.frame() + stageRate/10
+	from := hand.frame() + tapeLead
 	for i := range 8 * 24 {
 		hand.at(from+uint32(i*stageRate/100), quarterFrame(midi.FrameAt(i/8*2, midi.Rate25), i%8))
 	}
