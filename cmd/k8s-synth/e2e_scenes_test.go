@@ -71,7 +71,9 @@ func TestEndToEndScenes(t *testing.T) {
 		t.Errorf("after the dry run %s plays", p.Scene)
 	}
 
-	// A launch waits, is taken back, swept away by a panic, and comes.
+	// A launch waits, is taken back, swept away by a panic, and comes. A phrase
+	// begins now, or its end might bring the scene before anybody has looked.
+	hand.send("/clock/main/reset", osc.Float32(10))
 	mark := hand.mark()
 	s.must("scene", "launch", "autoscaler", "--at", "phrase")
 	p := s.wait(2*time.Second, "the scene that waits", func(p *playStatus) bool { return p.Waiting != nil })
@@ -79,6 +81,7 @@ func TestEndToEndScenes(t *testing.T) {
 		t.Errorf("what waits is %+v", p.Waiting)
 	}
 	hand.await(2*time.Second, mark, "/scene/waiting autoscaler")
+	hand.send("/clock/main/reset", osc.Float32(0))
 	s.must("scene", "cancel")
 	s.wait(2*time.Second, "nothing that waits", func(p *playStatus) bool { return p.Waiting == nil })
 	s.must("scene", "launch", "autoscaler", "--at", "phrase")
