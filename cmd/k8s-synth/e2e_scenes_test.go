@@ -316,7 +316,8 @@ func killAndReturn(t *testing.T, times int, most time.Duration) {
 			}
 			edited <- time.Now()
 		}()
-		until := time.Now().Add(200*time.Millisecond + time.Duration(random.IntN(600))*time.Millisecond)
+		// For longer than may be lost, so that where the knob stood is one of these turns.
+		until := time.Now().Add(most + 100*time.Millisecond + time.Duration(random.IntN(600))*time.Millisecond)
 		for k := 0; time.Now().Before(until); k++ {
 			v := -50 + float32(i%7) + float32(k)*0.01
 			b, err := osc.AppendMessage(nil, knob, osc.Float32(v))
