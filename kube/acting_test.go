@@ -117,6 +117,28 @@ func TestEditWhileAKnobIsTurned(t *testing.T) {
 	}
 }
 
+// TestEditBeforeTheAnswer: another hand is so quick that its edit of what we
+// write is seen before the answer to our write. It is an edit of that, and the
+// next one an edit of it.
+func TestEditBeforeTheAnswer(t *testing.T) {
+	h := newHands()
+	first, second := topology(1, 3), topology(2, 4)
+	h.known, h.base, h.version, h.revision, h.uid = hashOf(textOf(t, first)), &first, "1", 1, "u"
+	written := hashOf(textOf(t, second))
+	h.writing[written] = second
+	annotations := map[string]string{writtenAnnotation: written}
+	// The first one brings back what stood there before.
+	for i, edited := range []mapping.Topology{first, topology(2, 7), topology(2, 8)} {
+		h.topology(cm(3+i, "kubectl-edit", textOf(t, edited), annotations))
+		if len(h.edits) != i+1 {
+			t.Fatalf("%d edits after %d", len(h.edits), i+1)
+		}
+		if got, want := h.edits[i].Base.Value("deployment/web", "replicas"), []float64{4, 3, 7}[i]; got != want {
+			t.Errorf("edit %d is one of %v replicas, want %v", i+1, got, want)
+		}
+	}
+}
+
 func TestEditsOfOwnAndForeignHands(t *testing.T) {
 	h := newHands()
 	mine := textOf(t, topology(1, 3))

@@ -270,6 +270,12 @@ func (p *Publisher) topology(cm *corev1.ConfigMap) {
 		p.mu.Unlock()
 		return
 	}
+	if t, ok := p.writing[cm.Annotations[writtenAnnotation]]; ok {
+		// What was being written is there, and was edited before its answer
+		// came.
+		p.known, p.base = cm.Annotations[writtenAnnotation], &t
+		delete(p.writing, p.known)
+	}
 	if hash == p.known || p.rejected != nil && p.rejected.hash == hash {
 		if hash == p.known {
 			p.rejected = nil
@@ -773,12 +779,13 @@ func (p *Publisher) put(ctx context.Context, conn *Conn, t mapping.Topology, cou
 	}
 	p.mu.Lock()
 	clear(p.writing)
-	p.known, p.base = hash, &t
-	if p.rejected == rejected {
-		p.rejected = nil
-	}
+	// What was written over it since has been taken over already.
 	if revisionOf(cm) >= p.revision || cm.UID != p.uid {
 		p.version, p.revision, p.uid = cm.ResourceVersion, revisionOf(cm), cm.UID
+		p.known, p.base = hash, &t
+		if p.rejected == rejected {
+			p.rejected = nil
+		}
 	}
 	p.published = count
 	p.flight = &flight{revision: revisionOf(cm), at: at}
