@@ -115,6 +115,19 @@ func TestEndToEndElsewhere(t *testing.T) {
 	if err := clientcmd.WriteToFile(*config, listening); err != nil {
 		t.Fatal(err)
 	}
+	// The API server learns of the rights by a watch, as everybody does.
+	s.poll(10*time.Second, "the listener's rights", func(ctx context.Context) error {
+		config, err := clientcmd.BuildConfigFromFlags("", listening)
+		if err != nil {
+			return err
+		}
+		client, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			return err
+		}
+		_, err = client.AppsV1().Deployments("stage").List(ctx, metav1.ListOptions{})
+		return err
+	})
 	scene := filepath.Join(dir, "stage.yaml")
 	if out, err := exec.Command(program(t, "k8s-synth"), "scene", "from-cluster", "--kubeconfig", listening, "--namespace", "stage", "-o", scene).CombinedOutput(); err != nil {
 		t.Fatalf("from-cluster: %v\n%s", err, out)
