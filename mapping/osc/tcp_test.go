@@ -193,14 +193,26 @@ func TestTCPSchedules(t *testing.T) {
 	got := newRecorder()
 	s, _ := startServer(t, ServerConfig{TCP: "127.0.0.1:0"}, got)
 	c := dialStream(t, s.TCPAddr(), true)
-	// The server sleeps towards a far message, and must wake for a near one.
-	for _, ahead := range []time.Duration{5 * time.Second, 40 * time.Millisecond} {
+	play := func(ahead time.Duration, n int32) {
 		at := time.Now().Add(ahead).Round(0)
-		send(t, c.conn, c.frame(nil, AppendElement(AppendBundle(nil, TimeTagOf(at)), encode(t, "/x", Int64(int64(ahead))))))
+		send(t, c.conn, c.frame(nil, AppendElement(AppendBundle(nil, TimeTagOf(at)), encode(t, "/x", Int32(n)))))
 	}
-	m := got.next(t)
-	if late := m.now.Sub(m.at); late < 0 || late > 50*time.Millisecond || m.args != fmt.Sprint(int64(40*time.Millisecond)) {
-		t.Errorf("%+v: %v after its time", m, late)
+	// The server sleeps towards a far message, and must wake for a near one. One
+	// that only looked at the clock every 100 ms would be late each time, a busy
+	// machine is now and then.
+	play(time.Minute, -1)
+	least := time.Hour
+	for n := int32(0); n < 5 && least > 50*time.Millisecond; n++ {
+		play(40*time.Millisecond, n)
+		m := got.next(t)
+		late := m.now.Sub(m.at)
+		if late < 0 || m.args != fmt.Sprint(n) {
+			t.Fatalf("%+v: %v after its time", m, late)
+		}
+		least = min(least, late)
+	}
+	if least > 50*time.Millisecond {
+		t.Errorf("at best %v after its time", least)
 	}
 }
 
@@ -295,7 +307,9 @@ func TestTCPFaultsEndTheConnection(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := openRack(t, Config{TCP: ":0"})
-			r.surface.server.frameTimeout = 50 * time.Millisecond
+			if strings.HasPrefix(c.name, "slow") {
+				r.surface.server.frameTimeout = 50 * time.Millisecond
+			}
 			s := r.stream(t, false)
 			good := r.stream(t, false)
 			go s.conn.Write([]byte(c.stream))
@@ -390,7 +404,8 @@ func TestTCPConnectionsAreBounded(t *testing.T) {
 	if got := none.get(5 * time.Second); got != "closed" {
 		t.Errorf("one too many got %q", got)
 	}
-	if st := r.surface.Stats(); st.Refused != 1 || st.TCP != maxConnections {
+	eventually(t, "the eldest is forgotten", count(maxConnections)) // a moment after its end
+	if st := r.surface.Stats(); st.Refused != 1 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -447,23 +462,19 @@ func TestResend(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
+	start := time.Now()
 	r := openRack(t, Config{Resend: 100 * time.Millisecond, Subscribers: []Subscription{{To: listener.LocalAddr().(*net.UDPAddr).AddrPort(), Pattern: "/voice/on"}}})
 	c := &client{t: t, conn: listener, buf: make([]byte, 65536)}
 	asks, does := r.client(t), r.client(t)
 	asks.send("/subscribe", String("/voice/big"), String("resend"))
 	does.send("/subscribe", String("/voice/big"))
-	// The first come twice, as the nodes are new: what is measured begins when
-	// they have come.
-	for range 2 {
+	// The first may come twice, as the nodes are new. Those that follow are sent
+	// 100 ms apart, however late they are read.
+	for range 5 {
 		c.want("/voice/on false")
 		asks.want("/voice/big 0")
 	}
-	start := time.Now()
-	for range 3 {
-		c.want("/voice/on false")
-		asks.want("/voice/big 0")
-	}
-	if d := time.Since(start); d < 250*time.Millisecond || d > 3*time.Second {
+	if d := time.Since(start); d < 300*time.Millisecond || d > 3*time.Second {
 		t.Errorf("three resends took %v, want 300 ms", d)
 	}
 	got := 0 // a second one may come of the nodes being new
@@ -506,6 +517,8 @@ func TestReplyPort(t *testing.T) {
 	speaks.send("/voice/on", Bool(true)) // it is the client that hears there
 	hears.silent()
 	speaks.silent()
+	speaks.send("/voice/on")
+	hears.want("/voice/on true") // what was sent before has been played
 	connected.send("/voice/on")
 	connected.want("/voice/on true")
 }
