@@ -387,6 +387,10 @@ func TestQueryTellsPaths(t *testing.T) {
 	}
 	replace(pod("its phase"))
 	w.want(`{"COMMAND":"PATH_ADDED","DATA":"/pods"}`)
+	// The new values go to those who listen by now, and not to it, when one that
+	// has changed after them comes.
+	r.surface.Notify("/voice/on", netip.AddrPort{}, Bool(true))
+	w.want("/voice/on true")
 	if status, body := get(t, at("/pods/web-1?CONTENTS")); status != 200 || !strings.Contains(body, `"phase":{"FULL_PATH":"/pods/web-1/phase"`) {
 		t.Errorf("%d %s", status, body)
 	}
@@ -410,7 +414,6 @@ func TestQueryTellsPaths(t *testing.T) {
 
 func TestQueryWebSocketFaults(t *testing.T) {
 	r, _ := queryRack(t, Config{})
-	r.surface.server.frameTimeout = 50 * time.Millisecond
 	good := r.watch(t)
 	w := r.watch(t)
 	w.write(websocket.MessageBinary, []byte("not OSC"))
@@ -421,6 +424,7 @@ func TestQueryWebSocketFaults(t *testing.T) {
 		t.Errorf("after a message of 64 KiB and one: %q", got)
 	}
 	// A message that never ends.
+	r.surface.server.frameTimeout = 50 * time.Millisecond
 	w = r.watch(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
