@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -204,6 +205,9 @@ func TestPureData(t *testing.T) {
 // npmPackages are the peers that npm has.
 var npmPackages = []string{"osc-min@2.1.2", "ws@8.23.0"}
 
+// npmInstalls lets one test after another look for them.
+var npmInstalls sync.Mutex
+
 // nodePeers runs a script of testdata with npm's peers beside it. They are
 // installed once, outside the tree and without running anything of theirs.
 func nodePeers(t *testing.T, script string, args ...string) *exec.Cmd {
@@ -217,6 +221,8 @@ func nodePeers(t *testing.T, script string, args ...string) *exec.Cmd {
 		t.Skipf("no cache for npm's packages: %v", err)
 	}
 	dir := filepath.Join(cache, "k8s-synth", "osc-peers-"+strings.NewReplacer("@", "-", ".", "-").Replace(strings.Join(npmPackages, "-")))
+	npmInstalls.Lock()
+	defer npmInstalls.Unlock()
 	for _, p := range npmPackages {
 		name, _, _ := strings.Cut(p, "@")
 		if _, err := os.Stat(filepath.Join(dir, "node_modules", name, "package.json")); err == nil {

@@ -14,7 +14,7 @@ const send = (packet) => {
   sock.send(new Uint8Array(view.buffer, view.byteOffset, view.byteLength), to, "127.0.0.1");
 };
 sock.bind(0, "127.0.0.1", () => {
-  const near = Date.now() + 500, far = near + 100; // ms, all that a Date can hold
+  const near = Date.now() + 2000, far = near + 100; // ms, all that a Date can hold
   console.log(sock.address().port, near / 1000, far / 1000);
   send({
     address: "/types",
