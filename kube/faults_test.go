@@ -655,7 +655,9 @@ func TestAllNamespaces(t *testing.T) {
 			f.set("namespaces", &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
 		}
 	})
-	_, r := observe(t, Options{Source: Source{Kubeconfig: f.kubeconfig(t)}, ListenOnly: true, Metrics: -1, Also: []string{"m", AllNamespaces}}, impatient)
+	_, r := observe(t, Options{Source: Source{Kubeconfig: f.kubeconfig(t)}, ListenOnly: true, Metrics: -1, Also: []string{"m", AllNamespaces}}, impatient, func(o *Observer) {
+		o.patience.stall = time.Minute // no watch is given up and begun again
+	})
 	eventually(t, "the sync", func() bool { return r.lastOf("apiserver", mapping.FieldSynced) == "true" })
 	state := map[mapping.Object]map[string]string{}
 	replay(t, state, r.all())

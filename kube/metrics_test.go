@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -121,20 +122,19 @@ func TestSlowMetricsAreAskedForSeldom(t *testing.T) {
 // has just begun: it is not taken for the work that the question makes.
 func TestMetricsSlowOnceAreAskedAgain(t *testing.T) {
 	f := newFakeAPI(t)
-	slow, load := true, "99m"
+	var began atomic.Bool
+	var load atomic.Value // the server answers on goroutines of its own
+	load.Store("99m")
 	f.metrics = func(string) (any, int) {
-		if slow {
+		if began.CompareAndSwap(false, true) {
 			time.Sleep(2 * time.Second)
-			slow = false
 		}
-		return podMetrics("1s", map[string][2]string{"a": {load, "63Mi"}}), 0
+		return podMetrics("1s", map[string][2]string{"a": {load.Load().(string), "63Mi"}}), 0
 	}
 	f.change(func() { f.put("a", "ua", "Running") })
 	_, r := observe(t, Options{Source: Source{Kubeconfig: f.kubeconfig(t)}, ListenOnly: true, Metrics: 20 * time.Millisecond})
 	eventually(t, "the first load", func() bool { return r.lastOf("a", mapping.FieldLoad) == "100" })
-	f.mu.Lock()
-	load = "500m"
-	f.mu.Unlock()
+	load.Store("500m")
 	eventually(t, "the next load", func() bool { return r.lastOf("a", mapping.FieldLoad) == "501" })
 }
 

@@ -505,6 +505,7 @@ func TestObserverFollowsTheKubeconfig(t *testing.T) {
 	second.change(func() { second.put("both", "ub", "Running"); second.put("new", "un", "Pending") })
 	file := filepath.Join(t.TempDir(), "late", "kubeconfig")
 	_, r := observe(t, Options{Source: Source{Kubeconfig: file}, ListenOnly: true, Heartbeat: 100 * time.Millisecond})
+	eventually(t, "its first word", func() bool { return len(r.of("apiserver", mapping.FieldReachable)) > 0 })
 	time.Sleep(100 * time.Millisecond) // the file is not there yet
 	if got := r.lastOf("apiserver", mapping.FieldReachable); got != "false" {
 		t.Errorf("without a kubeconfig, reachable is %q", got)

@@ -124,7 +124,11 @@ func TestRequestsToServices(t *testing.T) {
 		{"closed", "/", "service.missed=refused"},
 		{"nobody", "/", `service.missed=service "nobody" is not there`},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		within := requestTimeout
+		if test.path == "/hang" {
+			within = 300 * time.Millisecond // it is not waited for longer than need be
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), within)
 		if err := s.request(ctx, mapping.Action{Verb: mapping.VerbRequest, Object: mapping.Object{Kind: mapping.KindService, Name: test.service}, Path: test.path}); err != nil {
 			t.Errorf("%s%s: %v", test.service, test.path, err)
 		}
