@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -39,6 +41,7 @@ func TestLandsBeforeItDies(t *testing.T) {
 		if os.Getenv("K8S_SYNTH_DIES") == "disk" {
 			// Any goroutine of ours: this one works with files.
 			time.Sleep(100 * time.Millisecond)
+			fmt.Println(time.Now().UnixNano())
 			_ = (&player{calls: make(chan func(), 1)}).onDisk(func() { panic("test") })
 		}
 		time.Sleep(20 * time.Second)
@@ -58,7 +61,8 @@ func TestLandsBeforeItDies(t *testing.T) {
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if line, err := bufio.NewReader(out).ReadString('\n'); line != "plays\n" {
+		said := bufio.NewReader(out)
+		if line, err := said.ReadString('\n'); line != "plays\n" {
 			_ = c.Process.Kill()
 			t.Fatal(line, err, c.Wait())
 		}
@@ -66,7 +70,14 @@ func TestLandsBeforeItDies(t *testing.T) {
 		if s != nil {
 			_ = c.Process.Signal(s)
 		} else {
-			sent = sent.Add(100 * time.Millisecond)
+			// It says when it does: by when that is read here it may have landed.
+			line, _ := said.ReadString('\n')
+			at, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
+			if err != nil {
+				_ = c.Process.Kill()
+				t.Fatal(err, c.Wait())
+			}
+			sent = time.Unix(0, at)
 		}
 		err = c.Wait()
 		lived := time.Since(sent)
