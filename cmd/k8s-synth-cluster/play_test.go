@@ -325,7 +325,9 @@ func testMetrics(t *testing.T, s *stage) {
 	if out := top("pods", "-n", s.ns, "-l", "app=web"); strings.Count(out, "250m") != 2 || strings.Count(out, "64Mi") != 2 {
 		t.Errorf("kubectl top pods:\n%s", out)
 	}
-	if out := top("nodes"); strings.Count(out, "stage-") != cluster.DefaultNodes || strings.Contains(out, "unknown") {
+	// Those alone that are there all the time: a node that is added between
+	// kubectl's two questions has no figures yet.
+	if out := top("nodes", "-l", "app.kubernetes.io/managed-by=k8s-synth"); strings.Count(out, "stage-") != cluster.DefaultNodes || strings.Contains(out, "unknown") {
 		t.Errorf("kubectl top nodes:\n%s", out)
 	}
 }
@@ -360,7 +362,7 @@ func testAutoscaler(t *testing.T, s *stage) {
 		return *d.Spec.Replicas
 	}
 	// One pod at 200 % of its request, for a target of 50 %: four pods.
-	began := time.Now()
+	began, taken := time.Now(), stolen()
 	s.load("", 200, 8)
 	eventually(t, 15*time.Second, "4 replicas", func() bool { return replicas() == 4 })
 	up := time.Since(began)
@@ -374,7 +376,7 @@ func testAutoscaler(t *testing.T, s *stage) {
 	s.load("", 1, 8)
 	eventually(t, 15*time.Second, "1 replica", func() bool { return replicas() == 1 })
 	t.Logf("autoscaler: from load to 4 replicas %.2f s, all ready %.2f s; back to 1 in %.2f s", up.Seconds(), upReady.Seconds(), time.Since(began).Seconds())
-	if limit := 6 * time.Second; up > limit || time.Since(began) > limit {
+	if limit := 6*time.Second + taken(); up > limit || time.Since(began) > limit {
 		t.Errorf("slower than %v", limit)
 	}
 }
