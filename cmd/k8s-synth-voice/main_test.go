@@ -332,6 +332,20 @@ func TestPause(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cmd.Process.Kill()
+	// Before it rests it may not have asked for the signal yet.
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/schedstat", cmd.Process.Pid)); err == nil {
+		for end := time.Now().Add(10 * time.Second); ; {
+			used, waited := cpuTime(t, cmd.Process.Pid)
+			time.Sleep(100 * time.Millisecond)
+			usedThen, waitedThen := cpuTime(t, cmd.Process.Pid)
+			if usedThen-used+waitedThen-waited < time.Millisecond {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("does not rest 10 s after its start")
+			}
+		}
+	}
 	time.Sleep(300 * time.Millisecond)
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal("ended by itself:", err)
