@@ -498,15 +498,20 @@ func TestSystemExclusiveIsPassedOn(t *testing.T) {
 	message := midi.Message{SysEx: []byte{0xf0, 0x7d, 1, 2, 3, 0xf7}}
 	p.midiCame(port.In{Port: "editor", At: time.Now(), Message: message})
 	p.midiCame(port.In{Port: "synth", At: time.Now(), Message: message})
-	time.Sleep(200 * time.Millisecond)
-	for name, want := range map[string]int{"synth": 1, "editor": 0} {
-		n := 0
+	got := func(name string) (n int) {
 		for _, s := range fake.Out(name).Got() {
 			if string(s.Bytes) == string(message.SysEx) {
 				n++
 			}
 		}
-		if n != want {
+		return n
+	}
+	for end := time.Now().Add(5 * time.Second); got("synth") == 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	time.Sleep(200 * time.Millisecond) // for what should not come
+	for name, want := range map[string]int{"synth": 1, "editor": 0} {
+		if n := got(name); n != want {
 			t.Errorf("%s got %d messages, want %d", name, n, want)
 		}
 	}
