@@ -103,7 +103,8 @@ func TestLaunchWaits(t *testing.T) {
 		t.Fatal("the default scene has no clock")
 	}
 	p.until(t, 5*time.Second, "a beat", func() bool { _, _, ok := p.rack.Song(""); return ok })
-	if err := p.set(turn{address: "/clock/" + mapping.Address(clock) + "/tempo", value: 240, source: "hand", at: time.Now()}); err != nil {
+	// Slow, so that the bar does not end while it is asked for.
+	if err := p.set(turn{address: "/clock/" + mapping.Address(clock) + "/tempo", value: 80, source: "hand", at: time.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	p.does(t, "launch:cluster:phrase:0.5")
@@ -128,7 +129,7 @@ func TestLaunchWaits(t *testing.T) {
 	}
 	// Two steps of undo: the scene, then the knob that was turned in the one before.
 	p.does(t, "undo")
-	if v, _, err := p.rack.Value(mapping.Address("/clock/" + clock + "/tempo")); p.scene.Name != "default" || err != nil || v != 240 {
+	if v, _, err := p.rack.Value(mapping.Address("/clock/" + clock + "/tempo")); p.scene.Name != "default" || err != nil || v != 80 {
 		t.Errorf("undone to %s at %g BPM, %v", p.scene.Name, v, err)
 	}
 	p.does(t, "redo")
@@ -137,7 +138,7 @@ func TestLaunchWaits(t *testing.T) {
 	}
 	p.does(t, "undo")
 	p.does(t, "undo")
-	if v, _, _ := p.rack.Value(mapping.Address("/clock/" + clock + "/tempo")); v == 240 {
+	if v, _, _ := p.rack.Value(mapping.Address("/clock/" + clock + "/tempo")); v == 80 {
 		t.Error("the knob of the scene before is not undone")
 	}
 	p.does(t, "launch:cluster:now:0")

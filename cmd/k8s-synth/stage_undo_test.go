@@ -273,7 +273,8 @@ func TestOwnTime(t *testing.T) {
 func TestLaunchUponLaunch(t *testing.T) {
 	p := stagePlayer(t)
 	p.does(t, "scene:etcd")
-	text := "version: 1\nname: fast\nmodules: [{id: clock/other, params: {tempo: 300, beats: 2}}]\n"
+	// A bar is longer than it takes to ask for what is to come at its end.
+	text := "version: 1\nname: fast\nmodules: [{id: clock/other, params: {tempo: 120, beats: 2}}]\n"
 	if err := os.WriteFile(filepath.Join(openStore().Dir, "fast.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
