@@ -511,13 +511,14 @@ func TestStageDiskIsBounded(t *testing.T) {
 // TestStagePanicAndResume: what was on its way at a panic sounds if a hand has
 // resumed, or another scene was asked for, before it is there.
 func TestStagePanicAndResume(t *testing.T) {
-	handOver := func(t *testing.T, p *player, frames int64) {
+	handOver := func(t *testing.T, p *player) {
 		t.Helper()
 		s, rules, err := openScene("cluster", "", "", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.launchNow(&launch{scene: s, rules: rules, wish: wish("cluster", "hand")}, p.rack.Meters().Frame+frames); err != nil {
+		// A second ahead: that the patch is made counts as well.
+		if err := p.launchNow(&launch{scene: s, rules: rules, wish: wish("cluster", "hand")}, p.rack.Meters().Frame+48000); err != nil {
 			t.Fatal(err)
 		}
 		p.does(t, "panic")
@@ -533,7 +534,7 @@ func TestStagePanicAndResume(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := stagePlayer(t)
-			handOver(t, p, 24000)
+			handOver(t, p)
 			at := p.stage.panicked
 			back(t, p)
 			if p.rack.Meters().Frame >= at {
@@ -550,7 +551,7 @@ func TestStagePanicAndResume(t *testing.T) {
 	}
 	// And if nobody does, it is silent.
 	p := stagePlayer(t)
-	handOver(t, p, 9600)
+	handOver(t, p)
 	p.until(t, 10*time.Second, "its frame", func() bool { return p.stage.panicked == 0 })
 	if !p.rack.Silenced() {
 		t.Error("it sounds after a panic")
