@@ -40,6 +40,7 @@ type FakeOut struct {
 	got     []FakeSent
 	fail    error
 	block   chan struct{}
+	waiting int
 	ahead   time.Duration
 	dead    bool
 	closed  bool
@@ -340,6 +341,13 @@ func (o *FakeOut) Block() (unblock func()) {
 	})
 }
 
+// Waiting returns how many calls of Send wait until they are unblocked.
+func (o *FakeOut) Waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.waiting
+}
+
 // SetAhead changes how early it wants to be called.
 func (o *FakeOut) SetAhead(d time.Duration) {
 	o.mu.Lock()
@@ -366,12 +374,18 @@ func (o *FakeOut) Send(at time.Time, b []byte) error {
 	came := time.Now()
 	o.mu.Lock()
 	block := o.block
+	if block != nil {
+		o.waiting++
+	}
 	o.mu.Unlock()
 	if block != nil {
 		<-block
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if block != nil {
+		o.waiting--
+	}
 	switch {
 	case o.fail != nil:
 		return o.fail

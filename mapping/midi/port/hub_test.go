@@ -181,6 +181,7 @@ func TestHubPlugAndUnplug(t *testing.T) {
 	eventually(t, "the held note ends", func() bool { return text(f.Out("24|Keys")) == "824640 b27b00 b27800" })
 	f.Play("24|Keys", time.Now(), []byte{20, 20, 0x91, 1, 1})
 	eventually(t, "it is heard", func() bool { return len(e.got()) == 7 })
+	eventually(t, "all is counted", func() bool { return info(t, h, "Keys").Sent >= 6 }) // a moment after it is sent
 	if i := info(t, h, "Keys"); i.Plugged != 2 || i.Received != 5 || i.Faults != 2 || i.Sent != 6 {
 		t.Errorf("%+v", i)
 	}
@@ -221,6 +222,7 @@ func TestHubKnowsWhoIsBackAtOnce(t *testing.T) {
 	eventually(t, "its key is let go", func() bool { return len(e.got()) == 2 && e.got()[1].Message.IsNoteOff() })
 	f.Feed(2) // another one holds nothing that has to go
 	f.Play("", time.Now(), []byte{0x95, 61, 100})
+	eventually(t, "its key", func() bool { return len(e.got()) >= 3 })
 	time.Sleep(50 * time.Millisecond)
 	if got := e.got(); len(got) != 3 {
 		t.Errorf("after another connected came %v", got[2:])
@@ -233,7 +235,9 @@ func TestHubKnowsThatTheSystemIsAnother(t *testing.T) {
 	h, e := open(t, Config{Virtual: true, Drivers: []Driver{f}})
 	f.Feed(1)
 	eventually(t, "a virtual port", func() bool { return f.Out("") != nil && info(t, h, "k8s-synth").Open })
-	time.Sleep(50 * time.Millisecond)
+	// Who is told of has been counted with the feeder.
+	f.Connect("fader box")
+	eventually(t, "a listener", func() bool { return e.plugs() == "+k8s-synth +k8s-synth" })
 	f.Play("", time.Now(), []byte{0x95, 60, 100})
 	eventually(t, "a key", func() bool { return len(e.got()) == 1 })
 	f.mu.Lock()
@@ -470,7 +474,7 @@ func TestHubEndsWhatHung(t *testing.T) {
 			eventually(t, "a note", func() bool { return len(out.Got()) == 1 })
 			unblock := out.Block()
 			_ = h.Send("Keys", time.Time{}, midi.Off(0, 60, 64))
-			time.Sleep(10 * time.Millisecond)
+			eventually(t, "it hangs", func() bool { return out.Waiting() == 1 })
 			f.Unplug("20|Keys")
 			eventually(t, "it is given up", func() bool { return !info(t, h, "Keys").Open })
 			f.Plug("20|Keys")
@@ -558,7 +562,7 @@ func TestHubPanicGoesFirst(t *testing.T) {
 	h, _ := open(t, Config{Patterns: []string{"all"}, Drivers: []Driver{f}})
 	eventually(t, "a port", func() bool { return f.Out("1|Keys") != nil })
 	o := f.Out("1|Keys")
-	later := time.Now().Add(50 * time.Millisecond)
+	later := time.Now().Add(time.Second) // after the panic
 	_ = h.Send("Keys", time.Time{}, midi.On(3, 60, 100))
 	_ = h.Send("Keys", later, midi.On(3, 64, 100), midi.RealTime(midi.Clock), midi.Off(3, 64, 0), midi.On(3, 65, 1))
 	eventually(t, "a note", func() bool { return len(o.Got()) == 1 })
@@ -654,10 +658,10 @@ func TestHubFloodKeepsNoOtherWaiting(t *testing.T) {
 		}
 	}()
 	for i := range 100 {
-		mu.Lock()
+		mu.Lock() // nothing is received between the two
 		queued = append(queued, flood)
-		mu.Unlock()
 		f.Play("2|Keys", time.Now(), []byte{0x90, 60, byte(1 + i)})
+		mu.Unlock()
 		time.Sleep(time.Millisecond)
 	}
 	close(stop)
@@ -878,14 +882,15 @@ func TestHubSendsOnTime(t *testing.T) {
 	}
 	s := late.spread()
 	t.Logf("late by %v (p50), %v (p99), %v (max)", s.P50, s.P99, s.Max)
+	eventually(t, "all is counted", func() bool { return info(t, h, "Keys").Late.Count >= n }) // a moment after it is sent
 	if i := info(t, h, "Keys"); i.Late.Count != n {
 		t.Errorf("%+v", i.Late)
 	}
 	// A driver that places messages itself gets them early, with their time.
-	o.SetAhead(200 * time.Millisecond)
+	o.SetAhead(2 * time.Second)
 	_ = h.Send("", time.Time{}, midi.RealTime(midi.Clock)) // the thread looks again
 	eventually(t, "one more", func() bool { return len(o.Got()) == n+1 })
-	at := time.Now().Add(100 * time.Millisecond)
+	at := time.Now().Add(time.Second)
 	_ = h.Send("", at, midi.RealTime(midi.Start))
 	eventually(t, "the next", func() bool { return len(o.Got()) == n+2 })
 	if got := o.Got()[n+1]; !got.At.Equal(at) || got.Came.After(at) {
