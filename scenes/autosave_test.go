@@ -344,7 +344,11 @@ func TestAutosaveDoesNotWaitForTheSync(t *testing.T) {
 	for i := range 3 {
 		value := float64(5 + i)
 		a.Param(ParamChange{Address: "/deployment/web/replicas", Value: value})
-		time.Sleep(5 * AutosaveDelay)
+		// The states 2, 3 and 4, and in the journal of each a knob.
+		waits("the knob is written", func() bool {
+			j, err := os.Stat(statePath(dir, uint64(2+i), recordSuffix))
+			return err == nil && j.Size() > 0
+		})
 		if s := killed(); s == nil || s.Title != "another state" || s.Patch.Module("deployment/web").Value("replicas") != value {
 			t.Fatalf("killed with a stalled disk: %+v", s)
 		}
