@@ -316,7 +316,10 @@ dbus-daemon --system --nofork --nopidfile & bus=$!
 for i in 1 2 3 4 5 6 7 8 9 10; do [ -S /run/dbus/system_bus_socket ] && break; sleep 0.1; done
 avahi-daemon --no-drop-root --no-rlimits --no-chroot >/dev/null 2>&1 & daemon=$!
 for i in $(seq 50); do avahi-browse -t _none._udp >/dev/null 2>&1 && break; sleep 0.1; done
-timeout 10 avahi-browse --parsable --resolve --terminate _apple-midi._udp
+for i in 1 2 3; do # a daemon that has just begun may not have asked yet
+	timeout 10 avahi-browse --parsable --resolve --terminate _apple-midi._udp | tee /run/found
+	grep -q '^=;[^;]*;IPv4;' /run/found && break
+done
 kill $daemon $bus
 wait`
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
