@@ -192,7 +192,7 @@ func TestSoundRoom(t *testing.T) {
 func TestSoundProgress(t *testing.T) {
 	began, ended := make(chan string, 8), make(chan string, 8)
 	step := make(chan float64)
-	_, server := room(t, "", func(ctx context.Context, name string, tell func(float64)) ([]byte, error) {
+	r, server := room(t, "", func(ctx context.Context, name string, tell func(float64)) ([]byte, error) {
 		began <- name
 		defer func() { ended <- name }()
 		for {
@@ -279,7 +279,14 @@ func TestSoundProgress(t *testing.T) {
 	third, leaveThird := watch("etcd")
 	until(third, soundState{State: "waiting"})
 	leaveThird()
-	time.Sleep(50 * time.Millisecond)
+	for waits, end := true, time.Now().Add(20*time.Second); waits; time.Sleep(time.Millisecond) {
+		r.mu.Lock()
+		_, waits = r.jobs["etcd"]
+		r.mu.Unlock()
+		if time.Now().After(end) {
+			t.Fatal("one that has left is waited for")
+		}
+	}
 	step <- 1
 	until(second, soundState{State: "ready"})
 	is(ended, "drain")
