@@ -75,6 +75,13 @@ func newPulse() *pulse { return &pulse{start: time.Now(), poke: make(chan struct
 func (p *pulse) beat()                { p.last.Store(int64(time.Since(p.start))) }
 func (p *pulse) quiet() time.Duration { return time.Since(p.start) - time.Duration(p.last.Load()) }
 
+// pardon takes back a time of silence in which nobody could listen.
+func (p *pulse) pardon(d time.Duration) {
+	was := p.last.Load()
+	// Where that fails, there was a sign of life just now.
+	p.last.CompareAndSwap(was, min(was+int64(d), int64(time.Since(p.start))))
+}
+
 // patience is for how long the API may be silent: silence, and more where a
 // loaded machine or a long way makes all its answers slow. Otherwise it would
 // be lost and found without end.

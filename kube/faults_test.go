@@ -325,6 +325,21 @@ func TestPatience(t *testing.T) {
 	}
 }
 
+// TestPardon takes back a silence in part, and never promises signs of life to
+// come.
+func TestPardon(t *testing.T) {
+	p := newPulse()
+	p.start = p.start.Add(-time.Hour)
+	p.pardon(50 * time.Minute)
+	if got := p.quiet(); got < 10*time.Minute || got > 20*time.Minute {
+		t.Errorf("an hour of silence of which 50 minutes are pardoned is %v", got)
+	}
+	p.pardon(time.Hour)
+	if got := p.quiet(); got < 0 || got > time.Minute {
+		t.Errorf("where more is pardoned than was, there are %v of silence", got)
+	}
+}
+
 // TestObserverOfAFailingAPI tells what cannot be read where one kind fails, and
 // that the API is gone where all do; both heal.
 func TestObserverOfAFailingAPI(t *testing.T) {

@@ -329,12 +329,22 @@ func (o *Observer) attend(ctx context.Context, conn *Conn, mark [sha256.Size]byt
 	var again <-chan time.Time
 	conn.pulse.beat()
 	ticks := 0
+	looked := time.Now()
+	// A program that was held up itself, as on a machine that others use, has
+	// heard nothing meanwhile: that is no silence of the API's.
+	look := func() {
+		if held := time.Since(looked); held > 2*probeEvery {
+			conn.pulse.pardon(held - probeEvery)
+		}
+		looked = time.Now()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err().Error()
 		case err := <-results:
 			asking = false
+			look()
 			switch {
 			case err == nil:
 			case errors.Is(err, syscall.ECONNREFUSED):
@@ -357,6 +367,7 @@ func (o *Observer) attend(ctx context.Context, conn *Conn, mark [sha256.Size]byt
 				ask()
 			}
 		case <-ticker.C:
+			look()
 			if conn.pulse.quiet() >= probeEvery {
 				ask()
 			}
