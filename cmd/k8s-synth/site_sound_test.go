@@ -340,7 +340,8 @@ func TestSoundApart(t *testing.T) {
 	c := newCommandLine(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	cmd := c.command(ctx, "site", "sound", "etcd", "--seconds", "4", "--"+spareFlag)
+	// A second of it: of a machine that tests there is little to spare.
+	cmd := c.command(ctx, "site", "sound", "etcd", "--seconds", "1", "--"+spareFlag)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -362,7 +363,7 @@ func TestSoundApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := flacFrames(out.Bytes()[at:]); n != 4*siteRate || head.Size != out.Len()-int(at) {
+	if n := flacFrames(out.Bytes()[at:]); n != siteRate || head.Size != out.Len()-int(at) {
 		t.Errorf("%d frames, %d bytes", n, head.Size)
 	}
 	if len(steps) < 50 || steps[len(steps)-1] != 1 {
