@@ -182,8 +182,12 @@ func (r *calibrateRun) stamp(d *calibration.Document) *calibration.Document {
 // measure opens the bench and does the work. Whatever happens, the voltages
 // come to rest.
 func (r *calibrateRun) measure(ctx context.Context, work func(b calibration.Bench, p func(calibration.Progress)) (*calibration.Document, error)) error {
+	interrupted := errors.New("interrupted: the voltages are at rest, and nothing was kept")
 	b, err := openBench(ctx, r.rig, r.output, r.input, r.benchOptions, r.say)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return interrupted // while the device opened
+	case err != nil:
 		return err
 	}
 	show := &progressLine{w: r.say, live: isTerminal(r.say), begun: time.Now()}
@@ -195,7 +199,7 @@ func (r *calibrateRun) measure(ctx context.Context, work func(b calibration.Benc
 	}
 	if err != nil {
 		if errors.Is(err, context.Canceled) || ctx.Err() != nil {
-			return errors.New("interrupted: the voltages are at rest, and nothing was kept")
+			return interrupted
 		}
 		return fmt.Errorf("%w; nothing was kept", err)
 	}
