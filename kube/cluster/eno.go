@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/yaml"
 
 	"github.com/k8s-synth/k8s-synth/kube/cluster/paths"
@@ -95,15 +96,20 @@ func applyCRD(ctx context.Context, client apiextensions.Interface, crd *apiexten
 	if !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("resource definition %s: %w", crd.Name, err)
 	}
-	have, err := api.Get(ctx, crd.Name, metav1.GetOptions{})
-	if err == nil {
+	// The API server writes to its status.
+	err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		have, err := api.Get(ctx, crd.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
 		// The API server answers an update that changes nothing without
 		// writing it.
 		next := have.DeepCopy()
 		next.Annotations = crd.Annotations
 		next.Spec = crd.Spec
 		_, err = api.Update(ctx, next, metav1.UpdateOptions{})
-	}
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("resource definition %s: %w", crd.Name, err)
 	}

@@ -31,6 +31,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/client-go/kubernetes"
 	clientrest "k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	aggregator "k8s.io/kube-aggregator/pkg/client/clientset_generated/clientset"
 	"k8s.io/metrics/pkg/apis/metrics"
@@ -300,12 +301,16 @@ func registerMetricsAPI(ctx context.Context, client kubernetes.Interface, config
 	}
 	services := client.CoreV1().Services(metav1.NamespaceSystem)
 	if _, err := services.Create(ctx, service, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
-		have, err := services.Get(ctx, service.Name, metav1.GetOptions{})
+		err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			have, err := services.Get(ctx, service.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			have.Labels, have.Spec = ours, service.Spec
+			_, err = services.Update(ctx, have, metav1.UpdateOptions{})
+			return err
+		})
 		if err != nil {
-			return fail(err)
-		}
-		have.Labels, have.Spec = ours, service.Spec
-		if _, err := services.Update(ctx, have, metav1.UpdateOptions{}); err != nil {
 			return fail(err)
 		}
 	} else if err != nil {
@@ -330,12 +335,17 @@ func registerMetricsAPI(ctx context.Context, client kubernetes.Interface, config
 	}
 	apis := ag.ApiregistrationV1().APIServices()
 	if _, err := apis.Create(ctx, api, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
-		have, err := apis.Get(ctx, api.Name, metav1.GetOptions{})
+		// The API server writes to its status as it starts.
+		err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			have, err := apis.Get(ctx, api.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			have.Labels, have.Spec = ours, api.Spec
+			_, err = apis.Update(ctx, have, metav1.UpdateOptions{})
+			return err
+		})
 		if err != nil {
-			return fail(err)
-		}
-		have.Labels, have.Spec = ours, api.Spec
-		if _, err := apis.Update(ctx, have, metav1.UpdateOptions{}); err != nil {
 			return fail(err)
 		}
 	} else if err != nil {
