@@ -154,8 +154,8 @@ func TestTopologyByHand(t *testing.T) {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		// Eno looks each second. The real autoscaler looks four times a minute, and may go on from 6: then
-		// it says that the number is its own.
+		// Eno looks each second. The real autoscaler does so too here, and may
+		// go on from 6: then it says that the number is its own.
 		n := replicas()
 		if n >= 5 {
 			continue
