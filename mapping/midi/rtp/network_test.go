@@ -205,6 +205,7 @@ func TestFlood(t *testing.T) {
 	mad.join(5, 6, "mad")
 	stop := make(chan struct{})
 	var flood sync.WaitGroup
+	var sent atomic.Uint64
 	for who := range 2 {
 		flood.Add(1)
 		go func() {
@@ -230,8 +231,12 @@ func TestFlood(t *testing.T) {
 					size = max(size, 14)
 				}
 				from.conns[i&1].WriteToUDPAddrPort(b[:size], netip.AddrPortFrom(hb.Addr().Addr(), hb.Addr().Port()+uint16(i&1)))
-				if i%64 == 63 {
-					time.Sleep(500 * time.Microsecond) // the kernel's queue is shared by all
+				if i%64 == 63 { // the kernel's queue is shared by all
+					all := sent.Add(64)
+					time.Sleep(500 * time.Microsecond)
+					for end := time.Now().Add(100 * time.Millisecond); hb.Stats().Datagrams < all && time.Now().Before(end); {
+						time.Sleep(100 * time.Microsecond)
+					}
 				}
 			}
 		}()
@@ -349,19 +354,27 @@ func TestInitiator(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	begun := time.Now()
 	h := open(t, Config{Remotes: []string{far.conns[0].LocalAddr().String()}})
 	far.to = h.Addr()
-	next := func(port int, command string) control {
-		t.Helper()
+	nextIn := func(port int, command string, wait time.Duration) (control, bool) {
 		for {
-			b := far.answer(port, 2*time.Second)
+			b := far.answer(port, wait)
 			if b == nil {
-				t.Fatalf("no %s comes", command)
+				return control{}, false
 			}
 			if c, err := parseControl(b); err == nil && c.command == command {
-				return c
+				return c, true
 			}
 		}
+	}
+	next := func(port int, command string) control {
+		t.Helper()
+		c, ok := nextIn(port, command, 2*time.Second)
+		if !ok {
+			t.Fatalf("no %s comes", command)
+		}
+		return c
 	}
 	var at []time.Time
 	tokens := map[uint32]bool{}
@@ -370,8 +383,9 @@ func TestInitiator(t *testing.T) {
 		tokens[c.token] = true
 		at = append(at, time.Now())
 	}
-	if quickly, slowly := at[11].Sub(at[0]), at[14].Sub(at[12]); quickly/11 > slowly/2 || slowly < 3*quick.inviteSlow/2 {
-		t.Errorf("twelve invitations in %v, two more in %v", quickly, slowly)
+	// Each may have been read late, none was sent early.
+	if quickly, slowly, all := at[11].Sub(at[0]), at[14].Sub(at[12]), at[14].Sub(begun); quickly > 11*quick.inviteSlow/2 || all < 11*quick.invite+3*quick.inviteSlow {
+		t.Errorf("twelve invitations in %v, two more in %v, all in %v", quickly, slowly, all)
 	}
 	if len(tokens) < 2 {
 		t.Error("a new try has the old token")
@@ -383,17 +397,37 @@ func TestInitiator(t *testing.T) {
 	if b := far.answer(1, 30*time.Millisecond); b != nil {
 		t.Fatalf("the data port is asked: % x", b)
 	}
-	invitation = next(0, cmdInvite)
-	far.send(0, control{command: cmdAccept, token: invitation.token, ssrc: 7, name: "far"}.append(nil))
-	second := next(1, cmdInvite)
-	if second.token != invitation.token || second.ssrc != invitation.ssrc || second.name != "k8s-synth" {
-		t.Fatalf("first %+v, then %+v", invitation, second)
+	// An answer counts until the next try, which on a busy machine may have begun:
+	// then that is answered.
+	var second control
+	for try := 0; len(h.Peers()) == 0; try++ {
+		if try == 40 {
+			t.Fatal("no session opens")
+		}
+		invitation = next(0, cmdInvite)
+		for newer, ok := nextIn(0, cmdInvite, time.Millisecond); ok; newer, ok = nextIn(0, cmdInvite, time.Millisecond) {
+			invitation = newer
+		}
+		far.send(0, control{command: cmdAccept, token: invitation.token, ssrc: 7, name: "far"}.append(nil))
+		var ok bool
+		for second, ok = nextIn(1, cmdInvite, 100*time.Millisecond); ok && second.token != invitation.token; {
+			second, ok = nextIn(1, cmdInvite, 100*time.Millisecond)
+		}
+		if !ok {
+			continue
+		}
+		if second.ssrc != invitation.ssrc || second.name != "k8s-synth" {
+			t.Fatalf("first %+v, then %+v", invitation, second)
+		}
+		far.send(1, control{command: cmdAccept, token: second.token, ssrc: 8, name: "far"}.append(nil)) // another number
+		if len(h.Peers()) != 0 {
+			t.Error("a session with another number")
+		}
+		far.send(1, control{command: cmdAccept, token: second.token, ssrc: 7, name: "far"}.append(nil))
+		for end := time.Now().Add(500 * time.Millisecond); len(h.Peers()) == 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
 	}
-	far.send(1, control{command: cmdAccept, token: second.token, ssrc: 8, name: "far"}.append(nil)) // another number
-	if len(h.Peers()) != 0 {
-		t.Error("a session with another number")
-	}
-	far.send(1, control{command: cmdAccept, token: second.token, ssrc: 7, name: "far"}.append(nil))
 	var gaps []time.Duration
 	last := time.Now()
 	for i := range quick.syncs + 2 {
@@ -424,12 +458,18 @@ func TestInitiator(t *testing.T) {
 	within(t, "clocks compared", func() bool { p := h.Peers(); return len(p) == 1 && p[0].Synced && p[0].Name == "far" })
 
 	// A refusal ends a session that begins, but only for a while.
+	for ok := true; ok; {
+		_, ok = nextIn(0, cmdInvite, time.Millisecond) // of before
+	}
 	far.send(0, control{command: cmdEnd, token: second.token, ssrc: 7}.append(nil))
 	invitation = next(0, cmdInvite)
-	begun := time.Now()
+	begun = time.Now()
 	far.send(0, control{command: cmdReject, token: invitation.token, ssrc: 7}.append(nil))
 	again := next(0, cmdInvite)
-	if again.token == invitation.token || time.Since(begun) < quick.rejected/2 {
+	for n := 0; again.token == invitation.token && n < quick.tries-3; n++ { // sent before the refusal came
+		again = next(0, cmdInvite)
+	}
+	if again.token == invitation.token || time.Since(begun) < quick.rejected {
 		t.Errorf("after a refusal: token %#x and %#x, %v later", invitation.token, again.token, time.Since(begun))
 	}
 }
