@@ -358,7 +358,10 @@ func controllersReturn(t *testing.T, times int) {
 		return v
 	}
 	turn()
-	time.Sleep(2200 * time.Millisecond) // the witness has been told everything at least once
+	// The witness is told everything at least once, in two seconds and as long as that takes.
+	for end := time.Now().Add(10 * time.Second); len(wanted()) < len(knobs)+lamps && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
 	if n := len(wanted()); n != len(knobs)+lamps {
 		t.Fatalf("the witness shows %d lights, want %d knobs and %d lamps", n, len(knobs), lamps)
 	}
