@@ -131,7 +131,7 @@ func TestActing(t *testing.T) {
 	}
 	t.Parallel()
 	r := newRig(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), callsEnd)
 	defer cancel()
 	r.publish(r.topology(3))
 	r.converged(3, 90*time.Second)

@@ -31,7 +31,7 @@ func TestObservesEveryKind(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "--listen-only", "--heartbeat", "200ms", "--also", "kube-system")
 	r.synced()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), callsEnd)
 	defer cancel()
 	c := r.client()
 	must := func(err error) {

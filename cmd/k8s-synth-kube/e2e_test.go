@@ -39,6 +39,10 @@ import (
 
 const namespace = "k8s-synth"
 
+// callsEnd ends a call that hangs. Each wait between the calls of a test has a
+// limit of its own, and together they may take longer than any one of these.
+const callsEnd = 10 * time.Minute
+
 // programs returns a directory with the cluster's programs as they were built
 // for the repository, and ours, built now; or with all of them as they are in
 // the folder that K8S_SYNTH_BIN names.
@@ -489,7 +493,7 @@ func TestAgainstTheEmbeddedCluster(t *testing.T) {
 		t.Skip("needs a control plane; not in -short")
 	}
 	r := newRig(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), callsEnd)
 	defer cancel()
 
 	// A topology of three, before the API is even there.

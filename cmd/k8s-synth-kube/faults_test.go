@@ -116,7 +116,7 @@ func TestFaultsAndConflicts(t *testing.T) {
 	r.startKube("--kubeconfig", f.start(t, r.kubeconfig()))
 	r.publish(r.topology(2))
 	r.converged(2, 60*time.Second)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), callsEnd)
 	defer cancel()
 	c := r.client()
 

@@ -27,7 +27,7 @@ func TestForeign(t *testing.T) {
 	}
 	t.Parallel()
 	r := newRig(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), callsEnd)
 	defer cancel()
 	with := func(web bool) mapping.Topology {
 		topology := r.topology(2, "kick")
