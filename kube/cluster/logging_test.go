@@ -16,7 +16,7 @@ import (
 
 func testContext(t *testing.T) (context.Context, context.CancelFunc) {
 	t.Helper()
-	return context.WithTimeout(t.Context(), 20*time.Second)
+	return context.WithTimeout(t.Context(), time.Minute)
 }
 
 func testLog() (*bytes.Buffer, *slog.Logger) {

@@ -53,7 +53,7 @@ func run(t *testing.T, script string, change func(*corev1.Pod)) (*fake.Clientset
 	}
 	client := fake.NewClientset(p)
 	r := &Runner{Client: client, Namespace: "eno-system", Executor: executor, Kubeconfig: "/k", Path: "/synth:" + os.Getenv("PATH"), Log: slog.New(slog.DiscardHandler)}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := r.Run(ctx); err != nil {
