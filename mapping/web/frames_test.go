@@ -114,11 +114,12 @@ func TestLampKeepsFlash(t *testing.T) {
 	var seen struct{ Beat, Sine, After float64 }
 	must(t, p.Eval(`(async()=>{const m=rackTest.model,w=rackTest.wires,n=m.volts.length,beat=m.output.get('/clock/main/beat'),sine=m.output.get('/lfo/slow/sine')
 const frame=()=>new Promise(ok=>requestAnimationFrame(()=>requestAnimationFrame(ok)))
+const shown=async()=>{do await frame();while(w.heard)} // what was heard is on a picture
 const hear=(b,s)=>{const v=new Float32Array(n);v[beat]=b;v[sine]=s;w.hear(new Float32Array(2),v)}
-hear(0,0);await frame();await new Promise(ok=>setTimeout(ok,100))
-hear(10,10);hear(0,1);await new Promise(ok=>setTimeout(ok,100))
+hear(0,0);await shown()
+hear(10,10);hear(0,1);await shown()
 const a={Beat:m.level('/clock/main/beat'),Sine:m.level('/lfo/slow/sine')}
-hear(0,1);await new Promise(ok=>setTimeout(ok,100))
+hear(0,1);await shown()
 return {...a,After:m.level('/clock/main/beat')}})()`, &seen))
 	if seen.Beat != 10 || seen.Sine != 1 || seen.After != 0 {
 		t.Errorf("a beat between two pictures is shown as %g V, then as %g V, and a sine that had %g V last; want 10, 0 and 1", seen.Beat, seen.After, seen.Sine)
