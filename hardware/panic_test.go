@@ -460,12 +460,16 @@ func TestNoPanics(t *testing.T) {
 	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(100 * time.Millisecond)
+	r := d.sink.Load().ring
+	if !d.waitUntil(time.Second, func() bool { return r.lastValues()[0] != 0 }) {
+		t.Fatal("nothing is played")
+	}
 	if n := d.Panic(); n != 0 {
 		t.Errorf("number %d", n)
 	}
-	time.Sleep(50 * time.Millisecond)
-	if d.sink.Load().ring.lastValues()[0] == 0 {
+	before := r.callbacks()
+	d.waitUntil(time.Second, func() bool { return r.callbacks() > before+8 })
+	if r.lastValues()[0] == 0 {
 		t.Error("it is silent")
 	}
 }
