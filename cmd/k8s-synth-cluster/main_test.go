@@ -557,7 +557,7 @@ type look struct {
 // pods, from before begin is called until done says so.
 func watchPods(ctx context.Context, t *testing.T, s *scene, begin func(), done func(map[string][]look) bool) map[string][]look {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w, err := s.client.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -565,26 +565,34 @@ func watchPods(ctx context.Context, t *testing.T, s *scene, begin func(), done f
 	}
 	defer w.Stop()
 	go begin()
+	began, taken := time.Now(), stolen()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	all := map[string][]look{}
-	for e := range w.ResultChan() {
-		p, ok := e.Object.(*corev1.Pod)
-		if !ok {
-			t.Fatalf("watch: %+v", e.Object)
-		}
-		l := look{time.Now(), appearance(p), p}
-		if e.Type == "DELETED" {
-			l.state = "gone"
-		}
-		seen := all[p.Name]
-		if len(seen) == 0 || seen[len(seen)-1].state != l.state {
-			all[p.Name] = append(seen, l)
-		}
-		if done(all) {
-			return all
+	for {
+		select {
+		case e := <-w.ResultChan():
+			p, ok := e.Object.(*corev1.Pod)
+			if !ok {
+				t.Fatalf("watch: %+v; seen: %v", e.Object, states(all))
+			}
+			l := look{time.Now(), appearance(p), p}
+			if e.Type == "DELETED" {
+				l.state = "gone"
+			}
+			seen := all[p.Name]
+			if len(seen) == 0 || seen[len(seen)-1].state != l.state {
+				all[p.Name] = append(seen, l)
+			}
+			if done(all) {
+				return all
+			}
+		case <-tick.C:
+			if time.Since(began)-taken() > 20*time.Second {
+				t.Fatalf("not within 20 s; seen: %v", states(all))
+			}
 		}
 	}
-	t.Fatalf("not within 20 s; seen: %v", states(all))
-	return nil
 }
 
 func states(all map[string][]look) map[string][]string {
