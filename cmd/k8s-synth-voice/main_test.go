@@ -338,7 +338,7 @@ func TestPause(t *testing.T) {
 			used, waited := cpuTime(t, cmd.Process.Pid)
 			time.Sleep(100 * time.Millisecond)
 			usedThen, waitedThen := cpuTime(t, cmd.Process.Pid)
-			if usedThen-used+waitedThen-waited < time.Millisecond {
+			if d := usedThen - used + waitedThen - waited; d >= 0 && d < time.Millisecond {
 				break
 			}
 			if time.Now().After(end) {
