@@ -821,7 +821,9 @@ func TestEndToEndSurfaces(t *testing.T) {
 	told, held := ear.frame(), ear.sounding(began)
 	took := s.end(20 * time.Second)
 	// What was sent last is on its way to whoever reads it still.
-	ear.await(2*time.Second, began, "the end of every note of an instrument that ended", func([]heardEvent) bool { return len(ear.sounding(began)) == 0 })
+	if !ear.await(2*time.Second, began, "the end of every note of an instrument that ended", func([]heardEvent) bool { return len(ear.sounding(began)) == 0 }) {
+		t.Errorf("the notes (channel, key) %v sound on", ear.sounding(began))
+	}
 	var ends []uint32
 	for _, e := range ear.all(told) {
 		if len(e.bytes) == 3 && (e.bytes[0]&0xf0 == 0x80 || e.bytes[0]&0xf0 == 0x90 && e.bytes[2] == 0) {
@@ -829,9 +831,6 @@ func TestEndToEndSurfaces(t *testing.T) {
 		}
 	}
 	t.Logf("told to end with the notes (channel, key) %v: ended after %.1f s; note-offs %v frames after it was told", held, took.Seconds(), ends)
-	if left := ear.sounding(began); len(left) > 0 {
-		t.Errorf("the notes (channel, key) %v sound on", left)
-	}
 }
 
 func count(m map[byte]int) (n int) {
