@@ -434,23 +434,27 @@ func controllersReturn(t *testing.T, times int) {
 			}
 			time.Sleep(60 * time.Millisecond)
 		}
+		off := func(v, want float64) bool { return math.Abs(v-want) > (k.high-k.low)/250 }
 		near := func(what string, want float64) {
 			t.Helper()
-			// What the knob did goes another way than the question, and may come after it.
-			v := ask(k)
-			for end := time.Now().Add(2 * time.Second); math.Abs(v-want) > (k.high-k.low)/250 && time.Now().Before(end); v = ask(k) {
-				time.Sleep(10 * time.Millisecond)
-			}
-			if math.Abs(v-want) > (k.high-k.low)/250 {
+			if v := ask(k); off(v, want) {
 				t.Errorf("%s: %s is at %g %s, want %g", w.name, k.address, v, what, want)
 			}
+		}
+		// What the knob did goes another way than the question, and may come after it.
+		comes := func(what string, want float64) {
+			t.Helper()
+			for end := time.Now().Add(2 * time.Second); off(ask(k), want) && time.Now().Before(end); {
+				time.Sleep(10 * time.Millisecond)
+			}
+			near(what, want)
 		}
 		move(120, 118)
 		near("after a knob elsewhere was turned", k.value(at[0]))
 		for v := 116; v >= 12; v -= 4 {
 			move(v)
 		}
-		near("after the knob came by", k.value(12))
+		comes("after the knob came by", k.value(12))
 		// Now it holds it. It is unplugged, turned, and put back: where it stands is
 		// not where it was.
 		w.c.leave(false)
@@ -460,7 +464,7 @@ func controllersReturn(t *testing.T, times int) {
 		move(90, 92)
 		near("after a knob that held was turned without a cable", k.value(12))
 		move(60, 40, 10)
-		near("after that came by", k.value(10))
+		comes("after that came by", k.value(10))
 		at[0] = 10
 	}
 
