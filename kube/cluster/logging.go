@@ -45,6 +45,10 @@ var usual = []string{
 	"failed to compute desired number of replicas",
 	// Told by the store's keeper, once.
 	"database space exceeded",
+	// The keeper of Services' addresses saw a Service before its address: it
+	// reads them from two watches.
+	"is not allocated; repairing",
+	"Running ipallocator repair failed ... retrying",
 	// etcd asks itself for the version of a store that it has just made.
 	"failed to update storage version",
 }

@@ -43,6 +43,7 @@ func TestKlogWriter(t *testing.T) {
 		{"info is dropped", "I" + warning[1:], "", false},
 		{"info is shown", "I" + warning[1:], `level=INFO msg="pods \"web\" is forbidden" source=replica_set.go:640` + "\n", true},
 		{"usual at a start", "E0102 03:04:05.678901   12345 options.go:205] The manifest file is empty, ignoring.\n", "", false},
+		{"usual where one watch is later than another", "E0102 03:04:05.678901   12345 repairip.go:383] \"Unhandled Error\" err=\"the ClusterIP [IPv4]: 10.96.0.1 for Service default/kubernetes is not allocated; repairing\" logger=\"UnhandledError\"\n", "", false},
 		{"not klog's form", "Wonder", `level=WARN msg=Wonder source=""` + "\n", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
