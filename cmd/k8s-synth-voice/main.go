@@ -241,9 +241,13 @@ func (v *voice) postExit(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	answer := fmt.Sprintf("ends with code %d\n", code)
 	w.Header().Set("Connection", "close")
+	w.Header().Set("Content-Length", strconv.Itoa(len(answer)))
 	w.WriteHeader(http.StatusAccepted)
-	fmt.Fprintf(w, "ends with code %d\n", code)
+	_, _ = fmt.Fprint(w, answer)
+	// All of it is sent before the process may end.
+	_ = http.NewResponseController(w).Flush()
 	select {
 	case v.exit <- code:
 	default: // it ends already
