@@ -21,7 +21,7 @@ if ! ls kernel/boot/vmlinuz-* >/dev/null 2>&1; then
   mv kernel.new kernel
 fi
 version=$(basename kernel/boot/vmlinuz-* | sed 's/^vmlinuz-//'); from=kernel/lib/modules/$version
-rm -rf root; mkdir -p root/{bin,proc,sys,dev,host,rw,root} "root/lib/modules/$version"
+rm -rf root; mkdir -p root/{bin,proc,sys,dev,host,rw,sysroot} "root/lib/modules/$version"
 cp "$(command -v busybox)" root/bin/busybox
 for a in sh mount modprobe mkdir cat echo chroot poweroff; do ln -sf busybox root/bin/$a; done
 cp "$from"/modules.{order,builtin,builtin.modinfo} "root/lib/modules/$version/" 2>/dev/null || true
@@ -41,14 +41,14 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for m in virtio_pci 9pnet_virtio 9p overlay; do modprobe $m; done
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=262144 host /host
 mount -t tmpfs tmpfs /rw; mkdir -p /rw/upper /rw/work
-mount -t overlay -o lowerdir=/host,upperdir=/rw/upper,workdir=/rw/work overlay /root
-for d in dev proc sys; do mount --bind /$d /root/$d; done
-mkdir -p /root/run /root/dev/shm /root/lib/modules /root/tmp /root/mnt
-mount -t tmpfs tmpfs /root/dev/shm; mount -t tmpfs tmpfs /root/run; mount -t tmpfs tmpfs /root/tmp
-mount --bind /lib/modules /root/lib/modules
-mount -t 9p -o rw,trans=virtio,version=9p2000.L,msize=262144 out /root/mnt
-chroot /root /bin/bash /mnt/command > /dev/console 2>&1
-echo $? > /root/mnt/status
+mount -t overlay -o lowerdir=/host,upperdir=/rw/upper,workdir=/rw/work overlay /sysroot
+for d in dev proc sys; do mount --bind /$d /sysroot/$d; done
+mkdir -p /sysroot/run /sysroot/dev/shm /sysroot/lib/modules /sysroot/tmp /sysroot/mnt
+mount -t tmpfs tmpfs /sysroot/dev/shm; mount -t tmpfs tmpfs /sysroot/run; mount -t tmpfs tmpfs /sysroot/tmp
+mount --bind /lib/modules /sysroot/lib/modules
+mount -t 9p -o rw,trans=virtio,version=9p2000.L,msize=262144 out /sysroot/mnt
+chroot /sysroot /bin/bash /mnt/command > /dev/console 2>&1
+echo $? > /sysroot/mnt/status
 poweroff -f
 I
 chmod +x root/init; (cd root && find . | cpio -o -H newc --quiet | gzip -1 > ../initrd.new)
