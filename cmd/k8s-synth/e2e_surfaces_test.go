@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -480,11 +481,13 @@ func TestEndToEndPanic(t *testing.T) {
 			}
 		}), 2},
 		{"the command line", func() (from, to uint32) {
-			f := ear.frame()
-			// As the program does when it has begun. It is answered when all is done.
-			if err := do(context.Background(), s.state, actPanic); err != nil {
-				t.Error(err)
+			// As the program does when it has begun, and has found the instrument.
+			asked := make(chan uint32, 1)
+			ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { asked <- ear.frame() }})
+			if err := do(ctx, s.state, actPanic); err != nil {
+				t.Fatal(err)
 			}
+			f := <-asked
 			return f, f
 		}, 2},
 	} {
