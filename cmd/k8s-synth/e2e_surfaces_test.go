@@ -458,7 +458,7 @@ func TestEndToEndPanic(t *testing.T) {
 	// Times are judged of tries in which the server did not stumble and it is known
 	// to 2 ms when was asked, of which there are some on any machine; all else of
 	// every try.
-	const tries, mostTries, judged, known = 7, 20, 3, stageRate / 500
+	const tries, mostTries, judged, known = 7, 40, 3, stageRate / 500
 	for _, surface := range []struct {
 		name  string
 		panic func() (from, to uint32) // returns the frames between which it was asked for
