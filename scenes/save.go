@@ -33,9 +33,16 @@ func Update(text []byte, s *Scene) ([]byte, error) {
 		out, err := Update(bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), s)
 		return bytes.ReplaceAll(out, []byte("\n"), []byte("\r\n")), err
 	}
+	// What nobody could open again must not take the place of what is there.
+	readable := func() ([]byte, error) {
+		if _, err := Parse(s.Name, plain); err != nil {
+			return nil, fmt.Errorf("scene %s is not written, because it could not be read again: %w", s.Name, err)
+		}
+		return plain, nil
+	}
 	was, err := rootOf(text)
 	if err != nil {
-		return plain, nil
+		return readable()
 	}
 	// Fields that stand at what they would be without are not encoded. They
 	// stay where that does not change the scene.
@@ -58,7 +65,7 @@ func Update(text []byte, s *Scene) ([]byte, error) {
 			return out, nil
 		}
 	}
-	return plain, nil
+	return readable()
 }
 
 func rootOf(text []byte) (*yaml.Node, error) {
@@ -223,27 +230,49 @@ func edges(old, text []byte) []byte {
 // returns the path. The file is there whole or not at all, and what was there
 // before is kept; see Former.
 func (st *Store) Save(s *Scene) (string, error) {
+	path, _, _, err := st.SaveOver(s)
+	return path, err
+}
+
+// SaveOver is Save, and returns what the file held, nil for no file, and what it
+// holds.
+func (st *Store) SaveOver(s *Scene) (path string, was, is []byte, err error) {
 	if st.Dir == "" {
-		return "", fmt.Errorf("scene %s: there is no folder for your scenes; set XDG_CONFIG_HOME", s.Name)
+		return "", nil, nil, fmt.Errorf("scene %s: there is no folder for your scenes; set XDG_CONFIG_HOME", s.Name)
 	}
-	path := filepath.Join(st.Dir, s.Name+sceneSuffix)
-	text, err := document.ReadFile(path, MaxFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		text, err = shipped.ReadFile(s.Name + sceneSuffix)
+	path = filepath.Join(st.Dir, s.Name+sceneSuffix)
+	read := func() ([]byte, error) {
+		text, err := document.ReadFile(path, MaxFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			text, err = shipped.ReadFile(s.Name + sceneSuffix)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		return text, nil
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("scene: %w", err)
+	before, err := read()
+	if err != nil {
+		return "", nil, nil, fmt.Errorf("scene %s: %w", s.Name, err)
 	}
-	if text, err = Update(text, s); err != nil {
-		return "", err
+	if is, err = Update(before, s); err != nil {
+		return "", nil, nil, err
 	}
-	if err := os.MkdirAll(st.Dir, 0o755); err != nil {
-		return "", fmt.Errorf("scene %s: %w", s.Name, err)
+	err = st.alone(func() error {
+		// Others wait no longer than the files take, unless one has saved meanwhile.
+		now, err := read()
+		if err == nil && !bytes.Equal(now, before) {
+			is, err = Update(now, s)
+		}
+		if err == nil {
+			was, err = st.replace(s.Name, is)
+		}
+		return err
+	})
+	if err != nil {
+		return "", nil, nil, fmt.Errorf("scene %s: %w", s.Name, err)
 	}
-	if err := st.Replace(s.Name, text); err != nil {
-		return "", err
-	}
-	return path, nil
+	return path, was, is, nil
 }
 
 // formerDir is where in the player's folder the files are that were saved over.
@@ -255,34 +284,50 @@ const KeptFormer = 200
 
 // Replace writes the file of a scene in the player's folder, to the letter, or
 // removes it where text is nil. What was there is kept first: where it cannot
-// be, nothing is written.
+// be, nothing is written. Of several that replace one at a time each keeps what
+// the one before it wrote.
 func (st *Store) Replace(name string, text []byte) error {
 	if err := checkName("name", name); err != nil {
 		return fmt.Errorf("scene: %w", err)
 	}
-	path := filepath.Join(st.Dir, name+sceneSuffix)
-	was, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case err != nil:
-		return fmt.Errorf("scene %s: %w", name, err)
-	case text != nil && bytes.Equal(was, text):
-		return nil
-	default:
-		if err := st.keepFormer(name, was); err != nil {
-			return fmt.Errorf("scene %s: what was saved before cannot be kept, and is left: %w", name, err)
-		}
-	}
-	if text == nil {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("scene %s: %w", name, err)
-		}
-		return nil
-	}
-	if err := document.WriteWhole(path, 0o644, document.Bytes(text)); err != nil {
+	if err := st.alone(func() error { _, err := st.replace(name, text); return err }); err != nil {
 		return fmt.Errorf("scene %s: %w", name, err)
 	}
 	return nil
+}
+
+// replace is Replace for who is alone. It returns what was there, nil for no file.
+func (st *Store) replace(name string, text []byte) (was []byte, err error) {
+	path := filepath.Join(st.Dir, name+sceneSuffix)
+	was, err = os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		was = nil
+	case err != nil:
+		return nil, err
+	case text != nil && bytes.Equal(was, text):
+		return was, nil
+	default:
+		if err := st.keepFormer(name, was); err != nil {
+			return nil, fmt.Errorf("what was saved before cannot be kept, and is left: %w", err)
+		}
+	}
+	if text != nil {
+		return was, document.WriteWhole(path, 0o644, document.Bytes(text))
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	syncDir(st.Dir)
+	return was, nil
+}
+
+// syncDir puts what became of the names in a folder on the disk, where that can be.
+func syncDir(dir string) {
+	if d, err := os.Open(dir); err == nil {
+		_ = d.Sync()
+		_ = d.Close()
+	}
 }
 
 // keepFormer keeps what the file of a scene held.

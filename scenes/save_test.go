@@ -132,7 +132,7 @@ func TestSave(t *testing.T) {
 	if _, err := store.Save(s); err == nil {
 		t.Error("saved a scene with mistakes")
 	}
-	if files, _ := os.ReadDir(store.Dir); len(files) != 1 {
+	if files, _ := os.ReadDir(store.Dir); len(files) != 2 || files[0].Name() != lockFile {
 		t.Errorf("left behind: %v", files)
 	}
 }
