@@ -217,6 +217,40 @@ func (m *Morph) patch(x float64, after bool) *instrument.Patch {
 	return p
 }
 
+// Tunings are those that the modules of a patch between both scenes may name, as
+// the last step left it: as of the scene whose cables stand, and what that lacks
+// of the other one. Where there is no room for all, those that the patch names
+// come first.
+func (m *Morph) Tunings(p *instrument.Patch) map[string]Tuning {
+	own, other := m.from.Tunings, m.to.Tunings
+	if m.stage >= morphAfter {
+		own, other = other, own
+	}
+	if m.stage == morphFrom || m.stage == morphTo || len(other) == 0 {
+		return own
+	}
+	named := map[string]bool{}
+	for i := range p.Modules {
+		mod := &p.Modules[i]
+		for k := range mod.Spec().Params {
+			if ps := &mod.Spec().Params[k]; ps.Tuning {
+				named[mod.Word(ps.Name)] = true
+			}
+		}
+	}
+	all := map[string]Tuning{}
+	for _, first := range []bool{true, false} {
+		for _, of := range []map[string]Tuning{own, other} {
+			for _, name := range slices.Sorted(maps.Keys(of)) {
+				if _, ok := all[name]; !ok && named[name] == first && len(all) < MaxTunings {
+					all[name] = of[name]
+				}
+			}
+		}
+	}
+	return all
+}
+
 // stageAt is what stands of cables and modules at a point of the way.
 func (m *Morph) stageAt(x float64) morphStage {
 	switch {

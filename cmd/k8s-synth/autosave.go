@@ -60,6 +60,9 @@ func (p *player) playedNow() *scenes.Scene {
 	// Those of the case are there for as long as they are in the case.
 	sensed := p.rack.SensedCables()
 	s.Patch.Cables = slices.DeleteFunc(s.Patch.Cables, func(c instrument.Cable) bool { return slices.Contains(sensed, c) })
+	if m := p.stage.morph; m != nil {
+		s.Tunings = m.way.Tunings(s.Patch) // modules of both scenes are there
+	}
 	if c := s.Transport.Clock; c != "" && s.Patch.Module(instrument.ModuleID("clock/"+c)) == nil {
 		s.Transport.Clock = "" // a hand has taken it out
 	}

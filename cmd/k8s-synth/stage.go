@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -577,12 +574,12 @@ func (p *player) silenceStage() {
 
 // beginMorph begins the way from what plays to a scene.
 func (p *player) beginMorph(w sceneWish, s *scenes.Scene, rules *rule.Set) error {
-	p.dropMorph()
-	p.stage.waiting = nil
 	way, err := scenes.NewMorph(p.playedNow(), s, w.cut)
 	if err != nil {
-		return err
+		return err // what waits, and a morph that is under way, go on
 	}
+	p.dropMorph()
+	p.stage.waiting = nil
 	m := &morphing{way: way, source: w.source, seconds: w.seconds, began: time.Now(), entry: w.entry, was: p.setPlace(),
 		places: maps.Clone(p.scene.Places), added: map[instrument.ModuleID]bool{}}
 	m.rules[1] = rules
@@ -679,7 +676,7 @@ func (p *player) stepMorph(x float64) error {
 			next, rules = m.way.To(), m.rules[1]
 		}
 		played := *next
-		played.Patch = s.Patch
+		played.Patch, played.Tunings = s.Patch, m.way.Tunings(s.Patch)
 		p.take.scene(&played, p.rack.Present(), change)
 		if err := p.rack.Launch(s.Patch, 0, change.Crossfade); err != nil {
 			back()
@@ -716,6 +713,12 @@ func (p *player) dropMorph() {
 		return
 	}
 	p.carryPlaces()
+	// What both scenes brought stays as long as the modules of both.
+	if t := m.way.Tunings(p.rack.Patch()); !maps.Equal(t, p.scene.Tunings) {
+		own := *p.scene
+		own.Tunings = t
+		p.scene = &own
+	}
 	p.stage.morph = nil
 	if m.x == 1 {
 		p.takePlace(m.entry)
@@ -831,19 +834,7 @@ func (p *player) keepSnapshot(slot string, t turn) error {
 	s := p.playedNow()
 	s.Name = slot
 	return p.onDisk(func() {
-		store := openStore()
-		path := filepath.Join(store.Dir, slot+".yaml")
-		was, err := os.ReadFile(path) // nil: there is none
-		if errors.Is(err, fs.ErrNotExist) {
-			was, err = nil, nil
-		}
-		var is []byte
-		if err == nil {
-			path, err = store.Save(s)
-		}
-		if err == nil {
-			is, err = os.ReadFile(path)
-		}
+		path, was, is, err := openStore().SaveOver(s)
 		all := sceneNames()
 		p.call(func() {
 			if t.answer != nil {
