@@ -27,6 +27,7 @@ type takeFile struct {
 	start  time.Time
 	lines  chan scenes.TakeLine
 	lost   uint64 // lines that found no room since the last that did
+	full   bool   // it is as long as one can be
 	done   chan struct{}
 	err    error // the writer's, until done
 	inputs *takeInputs
@@ -43,6 +44,12 @@ func createTake(path string, h scenes.TakeHead, force bool, jacks map[string]int
 		id := make([]byte, 8)
 		_, _ = rand.Read(id) // it does not fail
 		h.Inputs = &scenes.TakeInputs{File: filepath.Base(scenes.InputsPath(path)), ID: hex.EncodeToString(id)}
+	}
+	if len(jacks) == 0 {
+		// What is in the way of a take without inputs may be all that is left of another.
+		if err := free(scenes.InputsPath(path), force); err != nil {
+			return nil, fmt.Errorf("take: %w", err)
+		}
 	}
 	f, err := createKept(path, force)
 	if err != nil {
@@ -180,6 +187,14 @@ func (k *keptFile) drop() error {
 // write queues a line; where there is no room it is lost, and the take says so.
 func (t *takeFile) write(l scenes.TakeLine) {
 	l.At = max(time.Since(t.start), 0)
+	if l.At > scenes.MaxLength {
+		// Nobody would read it, nor what is before it.
+		if !t.full {
+			t.full = true
+			slog.Warn("the take is as long as one can be, and not recorded any more; the music goes on", "length", scenes.MaxLength)
+		}
+		return
+	}
 	if t.lost > 0 {
 		select {
 		case t.lines <- scenes.TakeLine{At: l.At, Lost: t.lost}:
