@@ -273,6 +273,7 @@ func (d *Device) Start() error {
 	if runtime.GOMAXPROCS(0) < 8 {
 		runtime.GOMAXPROCS(8)
 	}
+	landInCrash()
 	ready := make(chan struct{})
 	go d.run(ready)
 	<-ready
@@ -768,13 +769,18 @@ func (d *Device) landStep(st *stream) bool {
 	if d.land(st, true) {
 		d.still()
 		d.silenceLeft -= BlockFrames
-		if d.silenceLeft <= 0 {
+		if d.landed(st) {
 			d.atRest.Store(true)
 		}
 	}
 	d.emit(st)
-	return d.silenceLeft > 0
+	return !d.landed(st)
 }
+
+// landed reports whether the last of a landing has been played, whoever lands.
+//
+// Audio thread.
+func (d *Device) landed(st *stream) bool { return d.silenceLeft <= 0 && !st.ring.grounding() }
 
 // land makes the next block of a landing, and reports true when there is none: everything is at rest.
 // Without render, the renderer is not asked any more.
@@ -790,6 +796,9 @@ func (d *Device) land(st *stream, render bool) (rest bool) {
 		d.landBegan.Store(true)
 	}
 	if d.landLeft <= 0 || d.conv.Landed() {
+		// Nobody asks the renderer any more whether it has obeyed, and where the converter rests the
+		// device may not: its voltages stand where the panic met them.
+		d.ownLanding(st)
 		return true
 	}
 	d.landLeft -= BlockFrames
@@ -829,7 +838,7 @@ func (d *Device) crash() {
 	}()
 	for {
 		if d.land(st, false) {
-			if d.silenceLeft <= 0 {
+			if d.landed(st) {
 				return
 			}
 			d.still()

@@ -217,6 +217,9 @@ func (r *ring) gapAt() int64   { return int64(r.load64(&r.c.gap_at)) }
 func (r *ring) ground()        { atomic.StoreUint32((*uint32)(unsafe.Pointer(&r.c.ground)), 1) }
 func (r *ring) grounded() bool { return r.load32(&r.c.at_ground) != 0 }
 
+// grounding reports that they are on their way.
+func (r *ring) grounding() bool { return r.load32(&r.c.ground) != 0 && !r.grounded() }
+
 func (r *ring) consumed() uint64 { return atomic.LoadUint64(r.read) }
 func (r *ring) stopped() bool    { return r.load32(&r.c.stopped) != 0 }
 func (r *ring) load32sched() uint32 {
