@@ -54,8 +54,14 @@
 // and they come back in a fade. Close, a panic of the renderer and Emergency have the Converter land in
 // 50 ms; when it, or the render goroutine, is what failed, the device thread lands by itself. Before a
 // device is closed, whatever for, its thread brings all outputs to 0 V: from where they rest, or from what
-// is played by a device that is given up for its capture alone. What no program survives (a fault in C,
-// SIGKILL, the machine's end) leaves the outputs to the server or the driver.
+// is played by a device that is given up for its capture alone.
+//
+// On Linux the device thread also lands when the process ends of itself, be it by a panic in anybody's
+// goroutine, a fatal error of Go's runtime or a fault or abort in C (crash_linux.go says how): gates fall,
+// all else is at 0 V in 50 ms, and the process is kept for that, for 150 ms at most. Then it ends as it would
+// have, with the same trace and the same exit code. A fault in the device's own thread, or in a thread of C
+// that Go code has run on, os.Exit in a library, SIGKILL and the machine's end leave the outputs to the
+// server or the driver.
 //
 // The music does not stop with the device. When callbacks cease for half a second the device is
 // lost; the null device takes over from the moment the sound ended, so that clocks, sequences and a

@@ -26,6 +26,8 @@
 #define RELAXED(p)   __atomic_load_n((p), __ATOMIC_RELAXED)
 #define ADD(p, v)    __atomic_store_n((p), *(p) + (v), __ATOMIC_RELEASE)  // single writer
 
+ks_ending ks_end;
+
 uint64_t ks_now_ns(void)
 {
     struct timespec t;
@@ -74,6 +76,8 @@ ks_ring *ks_ring_new(uint32_t channels, uint32_t capacity, uint64_t cv_mask, uin
 void ks_ring_free(ks_ring *r)
 {
     if (r == NULL) return;
+    if (r->counted == 2) __atomic_fetch_sub(&ks_end.landed, 1, __ATOMIC_ACQ_REL);
+    if (r->counted) __atomic_fetch_sub(&ks_end.playing, 1, __ATOMIC_ACQ_REL);
 #if defined(_WIN32)
     _aligned_free(r->data);
     _aligned_free(r);
@@ -305,14 +309,28 @@ void ks_ring_drain_at(ks_ring *r, void *to, uint32_t frames, uint64_t due_ns, do
 
     uint32_t have = fill < frames ? (uint32_t)fill : frames;
     uint32_t done = 0;
-    if (LOAD(&r->ground)) {
+    if (!r->counted) {
+        r->counted = 1;
+        __atomic_fetch_add(&ks_end.playing, 1, __ATOMIC_ACQ_REL);
+    }
+    uint32_t dying = LOAD(&ks_end.dying);
+    if (LOAD(&r->ground) || dying) {
         // Whatever the producer still delivers is thrown away.
         STORE(&r->read, read + have);
         if (!r->told) r->grounded = 0;
         r->told = 1;
         for (; done < frames; done++) ground_frame(r, out + (size_t)done * ch);
         r->short_now = 1;
-        if (r->ground_left == 0) STORE(&r->at_ground, 1);
+        if (r->ground_left == 0) {
+            // The device has a buffer of its own, which is lost with the process.
+            uint32_t buffer = r->late_periods * frames;
+            if (!LOAD(&r->at_ground)) STORE(&r->at_ground, 1);
+            else if (r->rested < buffer) r->rested += frames;
+            if (dying && r->rested >= buffer && r->counted == 1) {
+                r->counted = 2;
+                __atomic_fetch_add(&ks_end.landed, 1, __ATOMIC_ACQ_REL);
+            }
+        }
         goto end;
     }
     uint64_t quiet = r->panics ? mute_frames(r, read, frames) : 0;
@@ -459,9 +477,22 @@ int ks_thread_fifo(int priority, int *granted)
 #endif
 }
 
+#if defined(__linux__)
+static __thread int plays;   // this thread drains a ring
+
+void ks_land(void)
+{
+    STORE(&ks_end.dying, 1);
+    if (plays) return;   // nobody else does what it would wait for
+    struct timespec t = {0, 1000000};
+    for (uint64_t end = ks_now_ns() + KS_LAND_MS * 1000000u; LOAD(&ks_end.landed) < LOAD(&ks_end.playing) && ks_now_ns() < end;) nanosleep(&t, NULL);
+}
+#endif
+
 void ks_device_thread_enter(ks_ring *r)
 {
 #if defined(__linux__)
+    if (r != NULL) plays = 1;
     // A signal sent to the process may land on any thread, and Go's handler would run on this one.
     sigset_t all;
     sigfillset(&all);
@@ -507,7 +538,7 @@ static void *null_run(void *arg)
             uint64_t late = due - played;
             uint32_t frames = n->period;
             uint64_t fill = LOAD(&n->ring->write) - n->ring->read;
-            if (LOAD(&n->ring->ground)) behind = 0;   // nobody is waited for any more
+            if (LOAD(&n->ring->ground) || LOAD(&ks_end.dying)) behind = 0;   // nobody is waited for any more
             else if (late >= 2 * (uint64_t)n->period) behind = 1;
             else if (fill >= LOAD(&n->ring->limit) / 2) behind = 0;
             if (behind) {

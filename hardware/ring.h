@@ -16,6 +16,13 @@ typedef union { float f; int32_t i; } ks_cell;
 // receives a panic counts, and needs no ring for that.
 typedef struct ks_panics { uint32_t asked __attribute__((aligned(64))); } ks_panics;
 
+// The end of the process. Who sees it come sets dying; every ring that is drained then brings its outputs to
+// 0 V, whatever its producer does, and keeps them there. As many have landed as are played: now it may come.
+// Counts and no list, so that nothing that is freed meanwhile is looked at.
+typedef struct ks_ending { uint32_t dying, playing, landed; } ks_ending;
+extern ks_ending ks_end;
+#define KS_LAND_MS 150   // that the end waits at most, should a device not call any more
+
 typedef struct ks_ring {
     // Written by the producer.
     uint64_t write __attribute__((aligned(64)));
@@ -61,6 +68,8 @@ typedef struct ks_ring {
     uint32_t grounded;      // the shortage has lasted so long that everything is at 0 V, or was told to
     uint32_t ground_left;   // frames until it is
     uint32_t told;          // ground was seen
+    uint32_t rested;        // frames handed on since it is there, as far as the device's own buffer is long
+    uint32_t counted;       // in ks_end: 1 among those that are played, 2 also among those that have landed
     // A panic: what lies in the ring is not played on. The frames are taken at their time, so that clocks
     // go on, but audio fades and is silent, gates are low and other control voltages stand.
     uint32_t panic;         // the newest that was seen
@@ -123,6 +132,9 @@ int  ks_ring_wait(ks_ring *r, uint32_t need, uint32_t timeout_ms);
 void ks_ring_integers(ks_ring *r, uint64_t exact_mask);
 // Wakes the producer from any thread.
 void ks_ring_wake(ks_ring *r);
+
+// Lands before the process ends: sets dying, and waits. Async-signal-safe; Linux only.
+void ks_land(void);
 
 uint64_t ks_now_ns(void);   // monotonic
 
