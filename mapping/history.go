@@ -101,9 +101,7 @@ func (h *History) Record(a Address, from, to Setpoint, source string, now time.T
 		if last := &h.past[n]; last.Address != "" && last.Address == a && last.source == source && last.To == from && now.Sub(last.at) <= oneGesture {
 			last.To, last.at = to, now
 			if last.From == to {
-				since := last.Since
-				h.past = h.past[:n]
-				h.RecordSensed(since)
+				h.drop(n)
 			}
 			return
 		}
@@ -123,10 +121,14 @@ func (h *History) RecordWiring(w Wiring, source string, now time.Time) {
 
 // RecordSensed takes over what cables of the case that were plugged or pulled did
 // to the patch. What had been undone can still be done again.
-func (h *History) RecordSensed(w Wiring) {
+func (h *History) RecordSensed(w Wiring) { h.sensedAfter(len(h.past)-1, w) }
+
+// sensedAfter takes over what was sensed after change k of the past, -1 for what
+// was before them all, and after what is known of that already.
+func (h *History) sensedAfter(k int, w Wiring) {
 	since := &h.since
-	if n := len(h.past); n > 0 {
-		since = &h.past[n-1].Since
+	if k >= 0 {
+		since = &h.past[k].Since
 	}
 	net := func(undone *[]instrument.Cable, list []instrument.Cable, c instrument.Cable) []instrument.Cable {
 		if i := slices.Index(*undone, c); i >= 0 {
@@ -143,6 +145,14 @@ func (h *History) RecordSensed(w Wiring) {
 	}
 }
 
+// drop forgets change k of the past. What a hand did in the case after it stays
+// there, and is what it did after the one before it.
+func (h *History) drop(k int) {
+	since := h.past[k].Since
+	h.past = slices.Delete(h.past, k, k+1)
+	h.sensedAfter(k-1, since)
+}
+
 // Since is what a hand did in the case after the change that Undo would return.
 func (h *History) Since() Wiring {
 	if n := len(h.past); n > 0 {
@@ -153,7 +163,11 @@ func (h *History) Since() Wiring {
 
 // Forget takes back what was recorded last, if that is of a param.
 func (h *History) Forget(a Address) {
-	if list, c := h.last(a); c != nil {
+	switch list, c := h.last(a); {
+	case c == nil:
+	case list == &h.past:
+		h.drop(len(h.past) - 1)
+	default:
 		*list = (*list)[:len(*list)-1]
 	}
 }
@@ -187,8 +201,7 @@ func (h *History) push(c Change) {
 	h.count++
 	c.id = h.count
 	if len(h.past) == mostUndo {
-		copy(h.past, h.past[1:])
-		h.past = h.past[:mostUndo-1]
+		h.drop(0)
 	}
 	h.past = append(h.past, c)
 }
@@ -209,7 +222,12 @@ func (h *History) Failed(c Change, again bool) (left bool) {
 	twice := h.stuck == c.id
 	if h.stuck = c.id; twice {
 		h.stuck = 0
-		h.past, h.future = without(h.past, c.id), without(h.future, c.id)
+		if k := slices.IndexFunc(h.past, func(o Change) bool { return o.id == c.id }); k >= 0 {
+			h.drop(k)
+		} else {
+			h.RecordSensed(c.Since)
+		}
+		h.future = without(h.future, c.id)
 		return true
 	}
 	if again {
