@@ -34,11 +34,20 @@ func landed(f func()) {
 }
 
 // deadly are the signals that end a Go program with a trace when somebody sends
-// them. All others but INT, TERM, HUP and KILL do nothing to it.
-var deadly = []os.Signal{syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGTRAP, syscall.SIGSYS}
+// them. All others but INT, TERM, HUP and KILL do nothing to it. ABRT is caught
+// only where there is nothing better: C code that aborts raises it, and ends the
+// process at once when it sees that it was caught for later.
+var deadly = func() []os.Signal {
+	s := []os.Signal{syscall.SIGQUIT, syscall.SIGTRAP, syscall.SIGSYS}
+	if !hardware.LandsInCrash {
+		s = append(s, syscall.SIGABRT)
+	}
+	return s
+}()
 
-// landOnDeath lands before such a signal does what it does anyway. Faults of C
-// code and SIGKILL leave no time.
+// landOnDeath lands before such a signal does what it does anyway. Whatever else
+// ends the process, hardware lands (hardware.LandsInCrash), at 0 V and not at
+// the safe values.
 func landOnDeath() {
 	came := make(chan os.Signal, 1)
 	for _, s := range deadly {

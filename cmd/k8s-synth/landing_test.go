@@ -24,7 +24,7 @@ type silence struct{}
 func (silence) Render(_, _ [][]float32) {}
 
 // TestLandsBeforeItDies: each signal that ends a process still does so, and a panic
-// of any goroutine of ours, but only when the outputs are down, which takes as
+// of any goroutine, ours or a library's, but only when the outputs are down, which takes as
 // long as the device's fade.
 func TestLandsBeforeItDies(t *testing.T) {
 	if os.Getenv("K8S_SYNTH_DIES") != "" {
@@ -44,15 +44,28 @@ func TestLandsBeforeItDies(t *testing.T) {
 			fmt.Println(time.Now().UnixNano())
 			_ = (&player{calls: make(chan func(), 1)}).onDisk(func() { panic("test") })
 		}
+		if os.Getenv("K8S_SYNTH_DIES") == "library" {
+			time.Sleep(100 * time.Millisecond)
+			fmt.Println(time.Now().UnixNano())
+			go func() { panic("test") }()
+		}
 		time.Sleep(20 * time.Second)
 		os.Exit(0)
 	}
-	for _, s := range append([]os.Signal{nil}, deadly...) { // nil is a panic
+	type death struct {
+		how string
+		s   os.Signal // nil is a panic
+	}
+	deaths := []death{{"disk", nil}, {"signal", syscall.SIGABRT}}
+	if hardware.LandsInCrash {
+		deaths = append(deaths, death{"library", nil})
+	}
+	for _, s := range deadly {
+		deaths = append(deaths, death{"signal", s})
+	}
+	for _, d := range deaths {
+		how, s := d.how, d.s
 		c := exec.Command(os.Args[0], "-test.run=^TestLandsBeforeItDies$")
-		how := "signal"
-		if s == nil {
-			how = "disk"
-		}
 		c.Env = append(os.Environ(), "K8S_SYNTH_DIES="+how, "GOTRACEBACK=none")
 		out, err := c.StdoutPipe()
 		if err != nil {
@@ -83,15 +96,15 @@ func TestLandsBeforeItDies(t *testing.T) {
 		lived := time.Since(sent)
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) {
-			t.Errorf("%v does not end it: %v", s, err)
+			t.Errorf("%s, %v: it does not end: %v", how, s, err)
 			continue
 		}
 		// The runtime turns some of them into a trace and an exit code.
 		if w := exit.Sys().(syscall.WaitStatus); w.Signaled() && w.Signal() != s || !w.Signaled() && w.ExitStatus() != 2 {
-			t.Errorf("%v: it ends with %v", s, exit)
+			t.Errorf("%s, %v: it ends with %v", how, s, exit)
 		}
 		if lived < 45*time.Millisecond {
-			t.Errorf("%v ends it after %s, before anything can have landed", s, lived)
+			t.Errorf("%s, %v ends it after %s, before anything can have landed", how, s, lived)
 		}
 	}
 }
