@@ -630,6 +630,9 @@ func play(ctx context.Context, o playOptions) (err error) {
 	endNeighbours()
 	// 50 ms of fade, behind what is already rendered.
 	time.Sleep(60*time.Millisecond + time.Duration(p.device.Latency())*time.Second/time.Duration(o.device.Rate))
+	if n := p.endDisk(5 * time.Second); n > 0 {
+		p.log.Warn("the disk does not answer: reads and writes of files that were asked for last are not done", "files", n)
+	}
 	if o.record != "" {
 		stats, err := p.device.StopRecord()
 		if err != nil {

@@ -71,9 +71,10 @@ type onStage struct {
 	// one on its way at a panic, which is silenced when it is there; 0 is none.
 	came, panicked int64
 	cuts           cutBudget
-	told           time.Time // when the cluster was told last
-	disk           []func()  // what is done with files, in order; the first is being done
-	undos          []undoing // likewise
+	told           time.Time     // when the cluster was told last
+	disk           []func()      // what is done with files, in order; the first is being done
+	onDisk         chan struct{} // closed when the first is done
+	undos          []undoing     // likewise
 }
 
 // setPlace is where in a set list one is.
@@ -120,15 +121,34 @@ func (p *player) onDisk(f func()) error {
 }
 
 func (p *player) nextOnDisk() {
-	f := p.stage.disk[0]
+	f, done := p.stage.disk[0], make(chan struct{})
+	p.stage.onDisk = done
 	go landed(func() {
 		f()
+		close(done)
 		p.call(func() {
 			if p.stage.disk = p.stage.disk[1:]; len(p.stage.disk) > 0 {
 				p.nextOnDisk()
 			}
 		})
 	})
+}
+
+// endDisk has done what still waits for the disk when the control goroutine
+// has ended, within a time, and returns how much of it was not.
+func (p *player) endDisk(within time.Duration) int {
+	end := time.After(within)
+	for len(p.stage.disk) > 0 {
+		select {
+		case <-p.stage.onDisk:
+		case <-end:
+			return len(p.stage.disk)
+		}
+		if p.stage.disk = p.stage.disk[1:]; len(p.stage.disk) > 0 {
+			p.nextOnDisk()
+		}
+	}
+	return 0
 }
 
 // tellCluster publishes what of the patch is the cluster's, if that changed. On
