@@ -54,6 +54,10 @@ type timing struct {
 	syncFast   time.Duration // between the first clock exchanges
 	syncs      int           // how many those are
 	syncSlow   time.Duration
+	quiet      time.Duration // without any packet, until a peer that would be missed is asked whether it is there
+	idle       time.Duration // until one is that compares clocks by itself
+	again      time.Duration // from a question that is not answered to the next
+	asks       int           // unanswered ones in a row, after which a session is lost
 	hush       time.Duration // without any packet, until what a peer holds is ended
 	silence    time.Duration // without a clock exchange, until a session is lost
 	feedback   time.Duration // between confirmations of what was received
@@ -62,6 +66,7 @@ type timing struct {
 var standard = timing{
 	invite: time.Second, inviteSlow: 10 * time.Second, tries: 12, rejected: 30 * time.Second, handshake: 15 * time.Second,
 	syncFast: 300 * time.Millisecond, syncs: 6, syncSlow: 10 * time.Second,
+	quiet: 2 * time.Second, idle: 12 * time.Second, again: 500 * time.Millisecond, asks: 16,
 	hush: 25 * time.Second, silence: time.Minute, feedback: 500 * time.Millisecond,
 }
 
@@ -116,6 +121,7 @@ type Peer struct {
 	Tardy     uint64 // messages that came after their time and Latency
 	Malformed uint64
 	Journals  bool // the peer confirms what it receives
+	Answers   bool // it has answered when it was asked for its time, so that its end is noticed soon
 }
 
 // Stats counts what the whole host has seen.
@@ -233,19 +239,27 @@ type peer struct {
 	lastSync time.Time
 	heard    time.Time // the last packet of any kind
 	hushed   bool
-	asked    time.Duration // when the exchange that we began was
+	looked   bool          // since it was heard, at what it holds
+	holds    bool          // anything, at that time
+	begun    time.Time     // the last exchange that we began
+	asked    time.Duration // the same, as it stands in the exchange
 	asking   bool
-	answered time.Duration // when we answered the one that it began
-	answer   uint64
-	clock    clock
-	in       receiver
-	out      *sender
-	limit    bucket
-	feedback time.Time
-	fed      uint32
-	tardy    uint64
-	received uint64
-	taken    bool // it has an output of its own
+	answers  bool // it has answered one
+	// unanswered are those since it was heard, again apart, and counted is when
+	// the last of them was.
+	unanswered int
+	counted    time.Time
+	answered   time.Duration // when we answered the one that it began
+	answer     uint64
+	clock      clock
+	in         receiver
+	out        *sender
+	limit      bucket
+	feedback   time.Time
+	fed        uint32
+	tardy      uint64
+	received   uint64
+	taken      bool // it has an output of its own
 }
 
 const (
@@ -537,9 +551,6 @@ func (h *Host) datagram(b []byte, from netip.AddrPort, port int, now time.Time) 
 		h.limited.Add(1)
 		return
 	}
-	if p != nil {
-		p.heard, p.hushed = now, false
-	}
 	if isControl(b) {
 		c, err := parseControl(b)
 		if err != nil {
@@ -558,6 +569,7 @@ func (h *Host) datagram(b []byte, from netip.AddrPort, port int, now time.Time) 
 		h.malformed.Add(1)
 		return
 	}
+	p.hears(now)
 	p.received++
 	p.in.packet(&packet, b, now)
 }
@@ -626,9 +638,10 @@ func (h *Host) session(p *peer, c control, from netip.AddrPort, port int, now ti
 	if p == nil || p.ssrc != c.ssrc || p.stage != stageOpen {
 		return
 	}
+	p.hears(now)
 	switch c.command {
 	case cmdEnd:
-		if c.token == p.token {
+		if c.token == p.token || c.token == 0 { // Arduino's library names no token
 			h.lose(p, "the peer ended it", now)
 		}
 	case cmdClock:
@@ -817,7 +830,7 @@ func (h *Host) exchange(p *peer, c control, now time.Time) {
 		if !p.asking || c.times[0] != uint64(p.asked/tick) {
 			return
 		}
-		p.asking = false
+		p.asking, p.answers = false, true
 		trip := at - p.asked
 		p.clock.exchange(p.asked+trip/2, uint32(c.times[1]), trip)
 		c.times[2] = uint64(at / tick)
@@ -956,9 +969,15 @@ func (h *Host) tickPeer(p *peer, now time.Time, soon func(time.Time)) {
 			h.forget(p)
 		}
 	case stageOpen:
+		why := ""
 		if now.Sub(p.lastSync) > h.timing.silence {
+			why = "nothing heard from the peer"
+		} else if h.ask(p, now, soon) {
+			why = "the peer does not answer"
+		}
+		if why != "" {
 			to, token, local := p.control, p.token, p.local
-			h.lose(p, "nothing heard from the peer", now)
+			h.lose(p, why, now)
 			h.sendControl(control{command: cmdEnd, token: token, ssrc: local}, to, 0)
 			return
 		}
@@ -967,24 +986,10 @@ func (h *Host) tickPeer(p *peer, now time.Time, soon func(time.Time)) {
 		} else if now.Before(end) {
 			soon(end)
 		} else {
-			// Both ends compare clocks every ten seconds; a peer that has missed
-			// two is not there to end its notes.
+			// One that only asks, and has not for twice its time, is not there to
+			// end its notes.
 			p.hushed = true
 			p.in.end(now)
-		}
-		if p.remote != nil {
-			if !now.Before(p.nextSync) {
-				p.syncs++
-				pause := h.timing.syncSlow
-				if p.syncs <= h.timing.syncs {
-					pause = h.timing.syncFast
-				}
-				p.nextSync = now.Add(pause)
-				sent := time.Now()
-				p.asked, p.asking = h.local(sent), true
-				h.sendControl(control{command: cmdClock, ssrc: p.local, times: [3]uint64{uint64(p.asked / tick)}}, p.data, 1)
-			}
-			soon(p.nextSync)
 		}
 		p.in.tick(now)
 		soon(p.in.deadline())
@@ -992,6 +997,78 @@ func (h *Host) tickPeer(p *peer, now time.Time, soon func(time.Time)) {
 		p.out.tick(ticks(h.local(now)), now, func(b []byte) { h.write(b, p.data, 1) })
 		soon(p.out.nextGuard())
 	}
+}
+
+// hears takes over that something of its session has come from a peer.
+func (p *peer) hears(now time.Time) {
+	p.heard, p.hushed, p.looked, p.unanswered = now, false, false, 0
+}
+
+// busy tells whether a peer would be missed: it holds something, or has been
+// played to since it was heard.
+func (p *peer) busy() bool {
+	if p.out.lastSent.After(p.heard) {
+		return true
+	}
+	if !p.looked { // who says nothing holds what it held
+		p.looked, p.holds = true, false
+		p.in.model.release(func([]byte) { p.holds = true })
+	}
+	return p.holds
+}
+
+// trials are the questions to a peer that has invited us, until it is taken for
+// one that only asks.
+const trials = 3
+
+// ask begins the exchanges of clocks that are ours to begin, and those that ask
+// a silent peer whether it is there. It tells whether the peer is gone: that is
+// not known of one that has invited us and never answers, and a question that
+// came late, as after this machine slept, proves nothing.
+func (h *Host) ask(p *peer, now time.Time, soon func(time.Time)) (gone bool) {
+	t, ours := &h.timing, p.remote != nil
+	due := p.heard.Add(t.idle)
+	if ours {
+		due = p.nextSync
+	}
+	quiet, again := p.heard.Add(t.quiet), p.begun.Add(t.again)
+	switch {
+	case !ours && !p.answers && p.syncs >= trials:
+		return false
+	case p.unanswered > 0 && !(ours && due.Before(again)):
+		due = again
+	case p.unanswered == 0 && quiet.Before(due) && (now.Before(quiet) || !ours && !p.answers || p.busy()):
+		due = quiet
+	}
+	if now.Before(due) {
+		soon(due)
+		return false
+	}
+	switch {
+	case p.unanswered == 0:
+		p.unanswered, p.counted = 1, now
+	case now.Sub(p.counted) < t.again:
+		// The first ones follow faster.
+	case now.Sub(due) > t.again/2:
+		p.counted = now
+	case p.unanswered >= t.asks && (ours || now.Sub(p.heard) >= t.idle):
+		return true // and not one that has answered before, and now only asks
+	default:
+		p.unanswered, p.counted = p.unanswered+1, now
+	}
+	p.syncs++
+	pause := t.syncSlow
+	if p.syncs <= t.syncs {
+		pause = t.syncFast
+	}
+	p.begun, p.nextSync = now, now.Add(pause)
+	p.asked, p.asking = h.local(time.Now()), true
+	h.sendControl(control{command: cmdClock, ssrc: p.local, times: [3]uint64{uint64(p.asked / tick)}}, p.data, 1)
+	soon(now.Add(t.again))
+	if ours {
+		soon(p.nextSync)
+	}
+	return false
 }
 
 // confirm tells the peer what has come, so that its journal gets shorter.
@@ -1108,7 +1185,7 @@ func (h *Host) publish(now time.Time) {
 		h.shown = append(h.shown, shown{p.id, Peer{
 			Name: p.name, Addr: p.control, Invited: p.remote != nil, Synced: p.clock.synced, Trip: p.clock.trip,
 			Received: p.received, Sent: p.out.packets, Lost: p.in.lost, Repaired: p.in.repaired, Reordered: p.in.reordered,
-			Tardy: p.tardy, Malformed: p.in.malformed, Journals: p.out.confirmed,
+			Tardy: p.tardy, Malformed: p.in.malformed, Journals: p.out.confirmed, Answers: p.answers,
 		}})
 	}
 }

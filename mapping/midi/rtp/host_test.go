@@ -21,6 +21,7 @@ import (
 var quick = timing{
 	invite: 20 * time.Millisecond, inviteSlow: 100 * time.Millisecond, tries: 12, rejected: 100 * time.Millisecond, handshake: time.Second,
 	syncFast: 5 * time.Millisecond, syncs: 6, syncSlow: 200 * time.Millisecond,
+	quiet: 200 * time.Millisecond, idle: 500 * time.Millisecond, again: 50 * time.Millisecond, asks: 30,
 	hush: time.Second, silence: 2 * time.Second, feedback: 20 * time.Millisecond,
 }
 
