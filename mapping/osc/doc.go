@@ -25,6 +25,17 @@
 //
 // Whatever is refused is answered with "/error s:address s:reason".
 //
+// # When a client is gone
+//
+// A client that vanishes lets go of nothing, and whoever serves the nodes may
+// want to do that for it (Config.Left). The end of a connection is seen at once,
+// and 15 s after its client fell off the network. By UDP only those who have
+// subscribed can be missed: after the 60 s that a subscription lasts, when it is
+// renewed at the same address by another socket, and on Linux with the next
+// value that is sent where the machine answers that no program listens there,
+// which it must not have done in the 5 s before: a client may play and never
+// have listened. Who unsubscribes is not gone.
+//
 // # Ways in
 //
 // UDP: one packet in a datagram. Answers go to the sender's port, or to
@@ -34,7 +45,8 @@
 // (OSC 1.0) or in SLIP (OSC 1.1). The connection's first byte tells: END
 // (0xC0), '/' or '#' is SLIP, anything else a size. Answers and feedback come
 // back over the connection, framed alike; subscriptions last as long as it
-// does and name no port. A packet may have 64 KiB and take 10 s from its first
+// does and name no port. What waits for its time is played although the
+// connection has ended meanwhile. A packet may have 64 KiB and take 10 s from its first
 // to its last byte. What cannot be cut into packets any more is answered with
 // /error and closed; in SLIP a broken packet is skipped. A client that leaves
 // 1 MiB unread is dropped. When all 64 places are taken, the eldest client

@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,10 @@ const (
 	// subscriptionLife is how long a subscription lasts without renewal, where
 	// no connection tells when the client is gone.
 	subscriptionLife = 60 * time.Second
+	// listened is how long what is sent to a client must not have been refused
+	// until a refusal tells that it is gone: there are those that play and name a
+	// port on which they never listen, and a machine may refuse once a second only.
+	listened = 5 * time.Second
 	// defaultResend is how often clients that ask for it are told everything
 	// again, leastResend the most often.
 	defaultResend = 2 * time.Second
@@ -64,6 +69,15 @@ type subscriber struct {
 	terms      terms
 	expires    time.Time
 	resent     time.Time
+	// sent is when it was sent something first since anything was refused, in
+	// Unix nanoseconds; 0 before.
+	sent *atomic.Int64
+}
+
+// lost is a client that is gone, as it was then.
+type lost struct {
+	subscriber
+	refused bool // it is subscribed still
 }
 
 // listens are the addresses that a client of OSCQuery hears one by one.
@@ -103,6 +117,14 @@ func (s *subscriber) wants(address string) bool {
 	return false
 }
 
+// sends notes that it is about to be sent something; nil is nobody who has
+// subscribed. A refusal may come before the sending is over.
+func (s *subscriber) sends(now time.Time) {
+	if s != nil {
+		s.sent.CompareAndSwap(0, now.UnixNano())
+	}
+}
+
 // change is the latest value of one address that is yet to be sent.
 type change struct {
 	address string
@@ -117,6 +139,7 @@ type pull struct {
 	pattern Pattern
 	under   bool
 	after   string // the last address sent
+	number  uint64 // tells it from the same question that is asked again
 }
 
 // feedback carries values to clients. Everything below mu is shared; what
@@ -125,16 +148,19 @@ type feedback struct {
 	names     *Namespace
 	bundles   bool
 	replyPort uint16
-	every     time.Duration // between two resends
+	every     time.Duration                               // between two resends
+	gone      func(gone func(client netip.AddrPort) bool) // nil: nobody wants to know
 	log       *slog.Logger
 	wakeup    chan struct{}
 	stop      chan struct{}
 
 	mu      sync.Mutex
 	subs    []subscriber
+	lost    []lost // that are yet to be told of
 	changes map[string]*change
 	queue   []*change // in the order of their first Notify
 	pulls   []pull
+	pulled  uint64 // number of the last one
 
 	out     []byte
 	pieces  []piece
@@ -182,6 +208,9 @@ func (f *feedback) subscribe(to, source netip.AddrPort, p Pattern, t terms, now 
 	if err != nil {
 		return err
 	}
+	if s.source != source {
+		f.lose(lost{subscriber: *s}) // a program that has begun anew
+	}
 	if !slices.ContainsFunc(s.patterns, p.equal) {
 		if len(s.patterns) >= maxPatterns {
 			return fmt.Errorf("%d patterns are subscribed already, which is the most; unsubscribe one or use a wider pattern", maxPatterns)
@@ -206,7 +235,7 @@ func (f *feedback) subscriber(to, source netip.AddrPort, t terms, now time.Time)
 		if len(f.subs) >= maxSubscribers {
 			return nil, fmt.Errorf("%d clients are subscribed already, which is the most; try again when one has gone", maxSubscribers)
 		}
-		f.subs = append(f.subs, subscriber{to: to, source: source, terms: t})
+		f.subs = append(f.subs, subscriber{to: to, source: source, terms: t, sent: new(atomic.Int64)})
 		i = len(f.subs) - 1
 	}
 	return &f.subs[i], nil
@@ -316,6 +345,8 @@ func (f *feedback) pull(to netip.AddrPort, p Pattern, under bool) {
 
 // addPull queues a question, or begins one anew that is queued already.
 func (f *feedback) addPull(q pull) error {
+	f.pulled++
+	q.number = f.pulled
 	same := func(p pull) bool { return p.to == q.to && p.under == q.under && p.pattern.equal(q.pattern) }
 	if i := slices.IndexFunc(f.pulls, same); i >= 0 {
 		f.pulls[i] = q
@@ -331,7 +362,61 @@ func (f *feedback) addPull(q pull) error {
 
 // expire removes subscribers that were not renewed. The lock is held.
 func (f *feedback) expire(now time.Time) {
-	f.subs = slices.DeleteFunc(f.subs, func(s subscriber) bool { return !s.terms.lasting && now.After(s.expires) })
+	f.subs = slices.DeleteFunc(f.subs, func(s subscriber) bool {
+		lapsed := !s.terms.lasting && now.After(s.expires)
+		if lapsed {
+			f.lose(lost{subscriber: s})
+		}
+		return lapsed
+	})
+}
+
+// lose notes a client that is gone. The lock is held.
+func (f *feedback) lose(l lost) {
+	if f.gone != nil {
+		f.lost = append(f.lost, l)
+		f.wake()
+	}
+}
+
+// refused takes over that no program was there to take what was sent to an
+// address.
+func (f *feedback) refused(to netip.AddrPort, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.subs, func(s subscriber) bool { return s.to == to })
+	if i < 0 {
+		return
+	}
+	s := &f.subs[i]
+	if sent := s.sent.Swap(0); sent != 0 && now.Sub(time.Unix(0, sent)) >= listened {
+		f.lose(lost{*s, true})
+	}
+}
+
+// tellLost tells of the clients that are gone, and not back meanwhile. Who is a
+// client of two subscriptions is there as long as one is.
+func (f *feedback) tellLost() {
+	f.mu.Lock()
+	all, subs := f.lost, slices.Clone(f.subs)
+	f.lost = nil
+	f.mu.Unlock()
+	if len(all) == 0 {
+		return
+	}
+	gone := make([]subscriber, len(all))
+	for i, l := range all {
+		gone[i] = l.subscriber
+		if l.refused { // unless it was renewed since
+			subs = slices.DeleteFunc(subs, func(s subscriber) bool { return s.to == l.to && s.expires.Equal(l.expires) })
+		}
+	}
+	f.gone(func(client netip.AddrPort) bool {
+		of := func(list []subscriber) bool {
+			return slices.ContainsFunc(list, func(s subscriber) bool { return f.isOf(&s, client, list) })
+		}
+		return of(gone) && !of(subs)
+	})
 }
 
 func (f *feedback) clients(now time.Time) []Client {
@@ -452,6 +537,7 @@ func (f *feedback) run(send func(netip.AddrPort, []byte) error) {
 		} else {
 			again.Stop()
 		}
+		f.tellLost()
 		select {
 		case <-f.stop:
 			return
@@ -468,14 +554,18 @@ func (f *feedback) run(send func(netip.AddrPort, []byte) error) {
 }
 
 // repeat asks for everything again for those who want it and whose time has
-// come, and returns how long it is until the next one's, if there is any. Who
-// has not yet got all of the last time waits for that first.
+// come, and returns how long it is until the next one's, or until somebody's
+// subscription ends, if there is any. Who has not yet got all of the last time
+// waits for that first.
 func (f *feedback) repeat(now time.Time) (wait time.Duration, any bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.expire(now)
 	for i := range f.subs {
 		s := &f.subs[i]
+		if w := s.expires.Sub(now) + time.Millisecond; !s.terms.lasting && (!any || w < wait) {
+			wait, any = w, true
+		}
 		if !s.terms.resend {
 			continue
 		}
@@ -544,13 +634,21 @@ func (f *feedback) flush(now time.Time, send func(netip.AddrPort, []byte) error)
 		s := &f.told[i]
 		for _, p := range f.pieces {
 			if p.end > p.start && !f.spoke(s, p.except) && s.wants(p.address) {
+				s.sends(now)
 				f.send(s.to, f.out[p.start:p.end], send)
 			}
 		}
 		f.sendBundle(s.to, send)
 	}
 	for _, p := range f.asked {
-		f.answer(t, p, send)
+		var s *subscriber
+		if i := slices.IndexFunc(f.told, func(s subscriber) bool { return s.to == p.to }); i >= 0 {
+			s = &f.told[i]
+		}
+		f.answer(t, p, func(to netip.AddrPort, packet []byte) error {
+			s.sends(now)
+			return send(to, packet)
+		})
 	}
 
 	f.mu.Lock()
@@ -558,11 +656,16 @@ func (f *feedback) flush(now time.Time, send func(netip.AddrPort, []byte) error)
 	return len(f.queue) > 0 || len(f.pulls) > 0
 }
 
-// spoke reports whether a subscriber is the client that caused a change. One
-// that is configured is the device that it is on, unless another program there
-// has subscribed itself: a tablet sends from another port than it listens on.
-// On this machine, where many programs run, only the port counts.
+// spoke reports whether a subscriber is the client that caused a change.
 func (f *feedback) spoke(s *subscriber, client netip.AddrPort) bool {
+	return f.isOf(s, client, f.told)
+}
+
+// isOf reports whether a subscriber, of all those, is a client. One that is
+// configured is the device that it is on, unless another program there has
+// subscribed itself: a tablet sends from another port than it listens on. On
+// this machine, where many programs run, only the port counts.
+func (f *feedback) isOf(s *subscriber, client netip.AddrPort, all []subscriber) bool {
 	switch {
 	case !client.IsValid():
 		return false
@@ -575,7 +678,7 @@ func (f *feedback) spoke(s *subscriber, client netip.AddrPort) bool {
 	case !s.terms.static || client.Addr().IsLoopback():
 		return false
 	}
-	return !slices.ContainsFunc(f.told, func(o subscriber) bool { return client == o.to || client == o.source })
+	return !slices.ContainsFunc(all, func(o subscriber) bool { return client == o.to || client == o.source })
 }
 
 // read appends the present value of n to out and returns where it lies.
@@ -612,8 +715,8 @@ func (f *feedback) answer(t *tree, q pull, send func(netip.AddrPort, []byte) err
 	defer f.mu.Unlock()
 	for j := range f.pulls {
 		p := &f.pulls[j]
-		if p.to != q.to || p.under != q.under || !p.pattern.equal(q.pattern) || p.after != q.after {
-			continue // not this one, or begun anew meanwhile
+		if p.number != q.number {
+			continue // another, or this one begun anew meanwhile
 		}
 		if i == len(t.nodes) {
 			f.pulls = slices.Delete(f.pulls, j, j+1)

@@ -21,7 +21,7 @@ const (
 	maxWebSocketsEach = 16
 	// pingEvery is how often a client is asked whether it is there, pingWait
 	// how long it may take to say so.
-	pingEvery = 15 * time.Second
+	pingEvery = 5 * time.Second
 	pingWait  = 10 * time.Second
 )
 

@@ -2,6 +2,7 @@ package osc
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -68,6 +69,11 @@ func (q *schedule) push(at time.Time, from netip.AddrPort, raw []byte) {
 		q.heap[i], q.heap[parent] = q.heap[parent], q.heap[i]
 		i = parent
 	}
+}
+
+// has reports whether a message of a client waits.
+func (q *schedule) has(from netip.AddrPort) bool {
+	return slices.ContainsFunc(q.heap, func(e scheduled) bool { return e.from == from })
 }
 
 // next returns the earliest message without taking it.

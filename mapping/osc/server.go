@@ -49,8 +49,9 @@ type Handler interface {
 	Handle(from netip.AddrPort, m *Message, at time.Time)
 }
 
-// Leaver is a Handler that wants to know when a connection has ended. Left may
-// be called by any goroutine, also during Handle.
+// Leaver is a Handler that wants to know when a connection has ended. Left is
+// called as Handle is, after what the client sent, and once more after the last
+// of it that waits for its time.
 type Leaver interface{ Left(client netip.AddrPort) }
 
 // HandlerFunc is a function as a Handler.
@@ -84,6 +85,10 @@ type ServerConfig struct {
 	// Urgent reports whether a message is to pass although its client sends
 	// too much, such as one to /panic.
 	Urgent func(m *Message) bool
+	// Refused, if set, is told of addresses to which datagrams were sent and no
+	// program was there to take them; on Linux, which says so. It may be called
+	// by any goroutine, also during Send and Handle, and must not wait.
+	Refused func(to netip.AddrPort)
 	// ReplyPort is the port that answers to datagrams go to, for clients that
 	// do not listen where they send from. Default: the sender's.
 	ReplyPort uint16
@@ -131,8 +136,8 @@ type Server struct {
 	access access
 	log    *slog.Logger
 	links  connections
-	// frameTimeout is shorter in tests.
-	frameTimeout time.Duration
+	// frameTimeout and giveUp are shorter in tests.
+	frameTimeout, giveUp time.Duration
 
 	packets, messages, malformed, late, dropped, limited, refused, sent, unsent, slow, panics atomic.Uint64
 	scheduled                                                                                 atomic.Int64
@@ -220,6 +225,7 @@ func Listen(cfg ServerConfig) (*Server, error) {
 		log:          cfg.Logger,
 		links:        connections{out: map[netip.AddrPort]*outbox{}, tcp: map[netip.AddrPort]*tcpClient{}},
 		frameTimeout: frameTimeout,
+		giveUp:       giveUp,
 		done:         make(chan struct{}),
 		buf:          make([]byte, maxDatagram),
 		schedule:     schedule{max: cfg.MaxScheduled, maxBytes: maxScheduledBytes},
@@ -228,6 +234,11 @@ func Listen(cfg ServerConfig) (*Server, error) {
 	s.count, s.deliver = s.countAhead, s.deliverOrSchedule
 	if err := conn.SetReadBuffer(cfg.ReadBuffer); err != nil {
 		s.log.Warn("osc: socket buffer stays small; bursts may be lost", "wanted", cfg.ReadBuffer, "error", err)
+	}
+	if cfg.Refused != nil {
+		if err := reportRefusals(conn); err != nil {
+			s.log.Debug("osc: that a client is gone is known by its subscription only", "error", err)
+		}
 	}
 	return s, nil
 }
@@ -304,7 +315,7 @@ func (s *Server) admits(from netip.AddrPort, now time.Time) bool {
 // take lets one packet take effect.
 func (s *Server) take(from netip.AddrPort, packet []byte, at time.Time) {
 	s.mu.Lock()
-	defer s.leave()
+	defer s.release()
 	if s.closed.Load() || s.handler == nil {
 		return
 	}
@@ -313,9 +324,9 @@ func (s *Server) take(from netip.AddrPort, packet []byte, at time.Time) {
 	s.receive(packet)
 }
 
-// leave ends what take and wake do. A fault in one handler must not silence
+// release ends what take and wake do. A fault in one handler must not silence
 // the stage.
-func (s *Server) leave() {
+func (s *Server) release() {
 	if r := recover(); r != nil {
 		s.panics.Add(1)
 		if ok, more := s.panicLog.allow(time.Now()); ok {
@@ -328,7 +339,7 @@ func (s *Server) leave() {
 // wake delivers what is due and sets the deadline for the next read.
 func (s *Server) wake(now time.Time) {
 	s.mu.Lock()
-	defer s.leave()
+	defer s.release()
 	for !s.closed.Load() {
 		e, ok := s.schedule.next()
 		if !ok {
@@ -346,6 +357,9 @@ func (s *Server) wake(now time.Time) {
 			s.handler.Handle(e.from, &s.msg, e.at)
 		}
 		s.schedule.free(e.raw)
+		if isConnected(e.from) && !s.alive(e.from) && !s.schedule.has(e.from) {
+			s.leave(e.from) // what it has pressed since it left it will not let go
+		}
 	}
 	if !s.deadline.IsZero() {
 		s.deadline = time.Time{}
@@ -363,7 +377,7 @@ func (s *Server) rearm(now, due time.Time) {
 // readFailed tells a deadline and the end from faults of the socket, which
 // are logged and survived.
 func (s *Server) readFailed(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) || s.closed.Load() {
+	if errors.Is(err, os.ErrDeadlineExceeded) || s.closed.Load() || s.reported(err) {
 		return
 	}
 	s.mu.Lock()
@@ -372,6 +386,25 @@ func (s *Server) readFailed(err error) {
 	}
 	s.mu.Unlock()
 	time.Sleep(10 * time.Millisecond)
+}
+
+// reported reports whether a read or write has failed by what became of other
+// datagrams, and tells of those that nobody was there to take.
+func (s *Server) reported(err error) bool {
+	if s.cfg.Refused == nil {
+		return false
+	}
+	return refusals(s.conn, s.cfg.Refused) || isReport(err)
+}
+
+// write sends a datagram. Another one's failure is not its.
+func (s *Server) write(packet []byte, to netip.AddrPort) (err error) {
+	for range 3 {
+		if _, err = s.conn.WriteToUDPAddrPort(packet, to); err == nil || !s.reported(err) {
+			return err
+		}
+	}
+	return err
 }
 
 // receive handles one packet. The lock is held.
@@ -536,7 +569,7 @@ func (s *Server) Send(to netip.AddrPort, packet []byte) error {
 		s.sent.Add(1)
 		return nil
 	}
-	if _, err := s.conn.WriteToUDPAddrPort(packet, to); err != nil {
+	if err := s.write(packet, to); err != nil {
 		if s.closed.Load() {
 			return net.ErrClosed
 		}

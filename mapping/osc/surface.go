@@ -67,6 +67,14 @@ type Config struct {
 	// tells whether it took it; then nothing is refused. It is called as a
 	// Node's Set is.
 	Stray func(m *Message, c Cause) bool
+	// Left, if set, is told of clients that are gone and will let go of nothing
+	// any more; gone reports whether a client, such as Cause.From, is one of them.
+	// A connection is gone with its end. Who sends datagrams is known only if it
+	// has subscribed: it is gone when it has not renewed that in time, has begun
+	// anew at another port, or (on Linux) nobody listens any more where it is
+	// told. Left may be called by any goroutine, also during a Node's Set, and
+	// must not wait; gone may be called until whenever.
+	Left func(gone func(client netip.AddrPort) bool)
 }
 
 // Announce says whether ports are announced by multicast DNS.
@@ -96,6 +104,7 @@ type Surface struct {
 	log     *slog.Logger
 	notices []*announce.Announcement
 	stray   func(*Message, Cause) bool
+	left    func(gone func(netip.AddrPort) bool)
 
 	stop    sync.Once
 	served  chan struct{}
@@ -119,12 +128,12 @@ func Open(cfg Config, nodes []Node) (*Surface, error) {
 	if cfg.Resend < 0 || cfg.Resend > 0 && cfg.Resend < leastResend {
 		return nil, fmt.Errorf("osc: resend every %v, expected 0 for never or at least %v", cfg.Resend, leastResend)
 	}
-	s := &Surface{log: cfg.Logger, stray: cfg.Stray, served: make(chan struct{}), flushed: make(chan struct{})}
+	s := &Surface{log: cfg.Logger, stray: cfg.Stray, left: cfg.Left, served: make(chan struct{}), flushed: make(chan struct{})}
 	if err := s.names.Replace(nodes); err != nil {
 		return nil, err
 	}
 	s.feed = newFeedback(&s.names, cfg.Bundles, cfg.Logger)
-	s.feed.replyPort = cfg.ReplyPort
+	s.feed.replyPort, s.feed.gone = cfg.ReplyPort, cfg.Left
 	if s.feed.every = cfg.Resend; s.feed.every == 0 {
 		s.feed.every = defaultResend
 	}
@@ -144,10 +153,14 @@ func Open(cfg Config, nodes []Node) (*Surface, error) {
 			return nil, fmt.Errorf("osc: subscriber %s: %w", sub.To, err)
 		}
 	}
-	server, err := Listen(ServerConfig{
+	sc := ServerConfig{
 		Addr: cfg.Addr, TCP: cfg.TCP, Allow: cfg.Allow, Rate: cfg.Rate, Urgent: s.urgent, ReplyPort: cfg.ReplyPort,
 		Logger: cfg.Logger, Lookahead: cfg.Lookahead,
-	})
+	}
+	if cfg.Left != nil {
+		sc.Refused = func(to netip.AddrPort) { s.feed.refused(to, time.Now()) }
+	}
+	server, err := Listen(sc)
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +325,12 @@ func (s *Surface) urgent(m *Message) bool {
 }
 
 // Left implements Leaver.
-func (s *Surface) Left(client netip.AddrPort) { s.feed.left(client) }
+func (s *Surface) Left(client netip.AddrPort) {
+	s.feed.left(client)
+	if s.left != nil {
+		s.left(func(c netip.AddrPort) bool { return c == client })
+	}
+}
 
 // Close stops listening and sending and waits for both to end. No Get or Set
 // is called by the surface afterwards. It must not be called by a Set.

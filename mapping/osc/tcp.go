@@ -29,8 +29,11 @@ const (
 	readChunk = 16 << 10
 )
 
-// keepAlive notices within 25 s that a client was unplugged.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}
+// keepAlive and giveUp notice within 15 s that a client was unplugged: the one
+// while nothing is sent to it, the other while something is.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3}
+
+const giveUp = 14 * time.Second
 
 // tcpClient is one connection.
 type tcpClient struct {
@@ -132,7 +135,7 @@ func (s *Server) admit(conn *net.TCPConn) {
 		conn.Close()
 		return
 	}
-	if err := conn.SetKeepAliveConfig(keepAlive); err != nil {
+	if err := errors.Join(conn.SetKeepAliveConfig(keepAlive), giveUpAfter(conn, s.giveUp)); err != nil {
 		s.log.Debug("osc: connections are not watched", "error", err)
 	}
 	c := &tcpClient{server: s, conn: conn, id: connected(remote, zoneTCP), since: time.Now()}
@@ -271,9 +274,13 @@ func (s *Server) left(id netip.AddrPort, out *outbox) {
 	s.links.mu.Unlock()
 	out.end()
 	s.mu.Lock()
-	h := s.handler
-	s.mu.Unlock()
-	if l, ok := h.(Leaver); ok {
+	defer s.mu.Unlock()
+	s.leave(id)
+}
+
+// leave tells the handler that a client has left. The lock is held.
+func (s *Server) leave(id netip.AddrPort) {
+	if l, ok := s.handler.(Leaver); ok {
 		l.Left(id)
 	}
 }
