@@ -262,6 +262,7 @@ func (r *Rack) loadAs(p *instrument.Patch, change instrument.Change) error {
 	}
 	r.volts = make([]float32, outputs)
 	r.Engine.Adopt(plan)
+	r.unhand(change.At)
 	r.ruleRefs = r.ruleRefs[:0]
 	for i := range r.patch.Modules {
 		m := &r.patch.Modules[i]
@@ -330,6 +331,34 @@ func (r *Rack) forget(old *instrument.Patch) {
 			r.unclaimed[AddressOf(id, "lifecycle")] = r.plan
 		}
 	}
+}
+
+// unhand lets go, at a frame, of what a hand holds high where a cable is plugged
+// in: nothing could until it is pulled, and who held it may not be there any
+// more then.
+func (r *Rack) unhand(frame int64) {
+	for _, c := range r.patch.Cables {
+		a := AddressOf(c.To.Module, c.To.Jack)
+		if r.inputs[a] <= 0 {
+			continue
+		}
+		if m, err := r.Member(a); err == nil && pressed(m) {
+			delete(r.inputs, a)
+			r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Frame: frame})
+			r.takeBack(m)
+		}
+	}
+}
+
+// takeBack lets a gate fall as soon as it has risen that is on its way to the
+// engine.
+func (r *Rack) takeBack(m *Member) {
+	for _, at := range r.putAt[m.Address] {
+		if at > r.meters.Frame {
+			r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(m.Jack.Normal), Frame: at})
+		}
+	}
+	delete(r.putAt, m.Address)
 }
 
 // SetSockets takes over that the jacks of the rig are on other channels.
@@ -658,12 +687,7 @@ func (r *Rack) panic() {
 		case instrument.Gate, instrument.Trigger, instrument.Presence:
 			if v, ok := r.inputs[m.Address]; ok {
 				delete(r.inputs, m.Address)
-				for _, at := range r.putAt[m.Address] {
-					if at > r.meters.Frame { // it falls as soon as it has risen
-						r.send(instrument.Event{Kind: instrument.EventInput, Module: r.compiler.Handle(m.module), Index: uint8(m.index), Value: float32(m.Jack.Normal), Frame: at})
-					}
-				}
-				delete(r.putAt, m.Address)
+				r.takeBack(m)
 				if v != float64(m.Jack.Normal) {
 					r.changed(m.Address, float64(m.Jack.Normal), "", "")
 				}

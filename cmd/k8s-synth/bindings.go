@@ -344,8 +344,32 @@ func (b *bindings) came(port string) {
 
 func (b *bindings) gone(port string) {
 	if b != nil {
-		b.do(b.engine.Unplugged(port))
+		b.letGo(b.engine.Unplugged(port))
 	}
+}
+
+// left takes over that clients of OSC are gone, and held tells whether a control
+// holds a jack.
+func (b *bindings) left(gone func(source string) bool, at time.Time) {
+	if b != nil {
+		b.letGo(b.engine.Left(gone, at))
+	}
+}
+
+func (b *bindings) held(a mapping.Address) bool { return b != nil && b.engine.Held(a) }
+
+// letGo does what controls ask for that are gone, but for the jacks that a client
+// holds by their addresses.
+func (b *bindings) letGo(dos []bind.Do) {
+	var rest []bind.Do
+	for _, d := range dos {
+		if d.Kind == bind.DoVolts && b.p.holds.Held(d.Address) {
+			b.engine.Refused(d)
+			continue
+		}
+		rest = append(rest, d)
+	}
+	b.do(rest)
 }
 
 // sceneNames are the scenes that can be played, in the order of their numbers.

@@ -80,7 +80,7 @@ func (p *player) openPanels() {
 				if high {
 					t.value = instrument.GateVolts
 				}
-				if err := p.set(t); err != nil {
+				if err := p.press(t); err != nil {
 					p.problem(mapping.Problem{Where: panelSource, Text: err.Error()})
 				}
 			})

@@ -355,6 +355,7 @@ type player struct {
 	osc       *oscSurface
 	midi      *midiSurface
 	binds     *bindings
+	holds     mapping.Holds // jacks by their addresses
 	arms      bind.Arms
 	history   mapping.History
 	kube      *neighbour
@@ -502,7 +503,7 @@ func play(ctx context.Context, o playOptions) (err error) {
 	defer p.binds.close()
 	if o.network.osc != off {
 		if p.osc, err = o.network.openOSCSurface(func(c osc.Config) (*oscSurface, error) {
-			c.Logger = p.log
+			c.Logger, c.Left = p.log, sourceGone(p.left)
 			return openOSC(c, o.oscTo, p.rack, p.binds.controls, p.turn)
 		}); err != nil {
 			return fmt.Errorf("osc on %s: %w", o.network.osc, err)
@@ -1045,11 +1046,50 @@ func (p *player) apply(t turn) {
 	case t.action != "":
 		err = p.act(t)
 	default:
-		err = p.set(t)
+		err = p.press(t)
 	}
 	if err != nil {
 		p.refused(t, err)
 	}
+}
+
+// press is set by the address itself, and notes who holds it down.
+func (p *player) press(t turn) error {
+	if err := p.set(t); err != nil {
+		return err
+	}
+	m, err := p.rack.Member(t.address)
+	if err == nil {
+		p.holds.Put(m, t.value, t.source, t.at)
+	}
+	return err
+}
+
+// left lets go of what clients held down that are gone: pages, and those of OSC.
+// What another client or a controller holds as well stays, and so does what was
+// turned or switched. It does not wait: where the instrument cannot start nobody
+// lets go of anything, and a client's end must not hold up the program's.
+func (p *player) left(gone func(source string) bool) {
+	go p.call(func() {
+		p.waiting() // what they did last
+		now := time.Now()
+		held := p.holds.Left(gone)
+		p.binds.left(gone, now)
+		for _, k := range held {
+			if p.binds.held(k.Address) {
+				continue
+			}
+			at := now
+			if k.At.After(at) {
+				at = k.At // it has not risen yet
+			}
+			if err := p.set(turn{address: k.Address, source: k.Source, at: at}); err != nil {
+				p.log.Debug("letting go", "address", k.Address, "of", k.Source, "err", err)
+				continue
+			}
+			p.log.Info("a client is gone; what it held is let go", "address", k.Address, "client", k.Source)
+		}
+	})
 }
 
 // set turns a knob, or puts volts on a jack, on behalf of a hand.
@@ -1074,8 +1114,6 @@ func (p *player) set(t turn) error {
 		to.Value, to.Word, _ = p.rack.Value(t.address)
 		p.history.Record(t.address, from, to, t.source, time.Now())
 		p.held(t.address)
-	} else {
-		p.web.holds(t)
 	}
 	return nil
 }
@@ -1094,6 +1132,7 @@ func (p *player) rewire() {
 
 // changed tells the surfaces.
 func (p *player) changed(a mapping.Address, value float64, word, source string) {
+	p.holds.Changed(a, value)
 	if p.osc != nil {
 		p.osc.changed(a, value, word, source)
 	}

@@ -65,7 +65,8 @@ var errBusy = errors.New("too many changes wait; this one was dropped")
 
 // openOSC listens where c says. Turn takes what clients change; it must not
 // block. Bound names the addresses of controls that mappings bind. Others are
-// told of everything for as long as the surface lives.
+// told of everything for as long as the surface lives. Who wants to know which
+// sources of turns are gone is told by c.Left; see sourceGone.
 func openOSC(c osc.Config, others []netip.AddrPort, rack *mapping.Rack, bound func() []string, turn func(turn) error) (*oscSurface, error) {
 	s := &oscSurface{turn: turn, bound: bound}
 	for _, to := range others {
@@ -78,6 +79,16 @@ func openOSC(c osc.Config, others []netip.AddrPort, rack *mapping.Rack, bound fu
 	}
 	s.Surface = surface
 	return s, nil
+}
+
+// sourceGone is osc.Config.Left by the names that sources of turns have.
+func sourceGone(left func(gone func(source string) bool)) func(gone func(client netip.AddrPort) bool) {
+	return func(gone func(client netip.AddrPort) bool) {
+		left(func(source string) bool {
+			client, err := netip.ParseAddrPort(source)
+			return err == nil && gone(client)
+		})
+	}
 }
 
 // rewire serves the rack's addresses as they are now.

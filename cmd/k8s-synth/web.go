@@ -42,9 +42,8 @@ type webSurface struct {
 	frame    int64 // of the meters that were told last
 	slots    bool  // the bank of pods has changed
 	scenes   []web.SceneInfo
-	lists    []web.SceneInfo                     // set lists
-	told     time.Time                           // the status
-	held     map[string]map[mapping.Address]bool // inputs that pages hold high
+	lists    []web.SceneInfo // set lists
+	told     time.Time       // the status
 	tap      *soundTap
 	ended    chan struct{} // the tap is read no more
 }
@@ -125,37 +124,9 @@ func openBrowser(url string) error {
 	return nil
 }
 
-// holds notes which inputs a page holds high.
-func (s *webSurface) holds(t turn) {
-	if s == nil || !strings.HasPrefix(t.source, "web ") {
-		return
-	}
-	if s.held == nil {
-		s.held = map[string]map[mapping.Address]bool{}
-	}
-	if t.value == 0 {
-		delete(s.held[t.source], t.address)
-		return
-	}
-	if s.held[t.source] == nil {
-		s.held[t.source] = map[mapping.Address]bool{}
-	}
-	s.held[t.source][t.address] = true
-}
-
-// webLeft lets go of what a page held that is gone. It does not wait: where the
-// instrument cannot start nobody lets go of anything, and the page's end must
-// not hold up the program's.
+// webLeft lets go of what a page held that is gone.
 func (p *player) webLeft(client string) {
-	go p.call(func() {
-		p.waiting() // what it did last
-		for a := range p.web.held[client] {
-			if err := p.set(turn{address: a, source: client, at: time.Now()}); err != nil {
-				p.log.Debug("web: letting go", "address", a, "err", err)
-			}
-		}
-		delete(p.web.held, client)
-	})
+	p.left(func(source string) bool { return source == client })
 }
 
 // changed tells the pages of a value. Volts of outputs go with the meters.

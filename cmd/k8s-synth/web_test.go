@@ -436,8 +436,8 @@ func TestWebLeft(t *testing.T) {
 	}
 	at := func(a mapping.Address) float64 { v, _, _ := p.rack.Value(a); return v }
 	p.webLeft("web 1") // its turns wait still
-	p.until(t, 10*time.Second, "the gates fall", func() bool { return len(p.web.held) == 1 && at(gates[0]) == 0 && at(gates[1]) == 0 })
-	if v := at(gates[2]); v != 10 {
+	p.until(t, 10*time.Second, "the gates fall", func() bool { return !p.holds.Held(gates[0]) && at(gates[0]) == 0 && at(gates[1]) == 0 })
+	if v := at(gates[2]); v != 10 || !p.holds.Held(gates[2]) {
 		t.Errorf("another page's gate is at %g V", v)
 	}
 	left := make(chan struct{})

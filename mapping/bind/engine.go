@@ -112,6 +112,7 @@ type phys struct {
 	touched bool
 	channel int // on which it was heard last, 0…15
 	moved   time.Time
+	hands   []string // OSC clients that hold it down
 }
 
 // port is one end of a device: what it sends, what it is told, or both.
@@ -185,7 +186,7 @@ type route struct {
 	live    bool // nothing else has the control now
 	pressed bool // its release is owed
 	heldAt  time.Time
-	holder  string // who pressed it
+	holder  string // who pressed it, of one that arms
 
 	takeover Takeover
 	value    float64 // where the target is, as far as is known
@@ -307,12 +308,17 @@ func (d *device) matches(match func(name string) bool) bool {
 func (e *Engine) letGo(d *device, gone bool) {
 	e.source = d.source
 	for _, c := range d.controls {
-		for _, r := range c.routes {
-			if r.pressed && (r.bound != nil || gone && r.aim.kind == aimLayer) {
-				e.release(r)
-			}
-			r.pressed = r.pressed && !gone
+		e.lift(c, gone)
+	}
+}
+
+// lift is letGo of one control.
+func (e *Engine) lift(c *control, gone bool) {
+	for _, r := range c.routes {
+		if r.pressed && (r.bound != nil || gone && r.aim.kind == aimLayer) {
+			e.release(r)
 		}
+		r.pressed = r.pressed && !gone
 	}
 }
 
@@ -693,6 +699,10 @@ func (e *Engine) OSC(address string, value float64, client string, at time.Time)
 	}
 	value = min(value, 1)
 	if e.learn.state == waitControl || e.learn.state == waitFirst {
+		if c := e.osc.oscs[address]; c != nil && value < 0.5 && slices.ContainsFunc(c.routes, func(r *route) bool { return r.pressed }) {
+			c.hands = nil // as in letUp
+			e.move(c, 0, 0, 0, at)
+		}
 		e.learnOSC(address, value, at)
 		return e.dos
 	}
@@ -700,9 +710,56 @@ func (e *Engine) OSC(address string, value float64, client string, at time.Time)
 		return e.dos
 	}
 	if c := e.osc.oscs[address]; c != nil {
+		switch {
+		case value < 0.5: // whoever lets go of it, it is up for all that show it
+			c.hands = nil
+		case !slices.Contains(c.hands, client):
+			c.hands = append(c.hands, client)
+			c.hands = c.hands[max(len(c.hands)-mostHands, 0):]
+		}
 		e.move(c, 0, value, bits7(value), at)
 	}
 	return e.dos
+}
+
+// mostHands bounds the clients that are remembered to hold one control down;
+// what more hold is theirs who came last.
+const mostHands = 64
+
+// Left takes over that OSC clients are gone, and returns what is to be let go,
+// not before a moment: what they alone held down. Faders and what was switched
+// stay.
+func (e *Engine) Left(gone func(client string) bool, at time.Time) []Do {
+	e.dos = nil
+	for _, c := range e.osc.controls {
+		last := ""
+		c.hands = slices.DeleteFunc(c.hands, func(client string) bool {
+			if !gone(client) {
+				return false
+			}
+			last = client
+			return true
+		})
+		if last == "" || len(c.hands) > 0 {
+			continue
+		}
+		e.source, e.now = last, at
+		if c.moved.After(at) { // what was pressed has its time ahead
+			e.now = c.moved
+		}
+		e.lift(c, true)
+		c.down = false
+		for _, p := range c.touch {
+			p.touched, p.moved = false, e.now
+		}
+	}
+	return e.dos
+}
+
+// Held tells whether a control holds down what an address leads to.
+func (e *Engine) Held(a mapping.Address) bool {
+	g := e.bound[a]
+	return g != nil && slices.ContainsFunc(g.routes, func(r *route) bool { return r.pressed })
 }
 
 // Bound tells whether a control of a port is bound to anything, so that who
