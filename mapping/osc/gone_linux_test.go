@@ -41,10 +41,9 @@ func TestFellOffTheNetwork(t *testing.T) {
 		return
 	}
 	loopback(t, true)
-	keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2}
+	keepAlive, giveUp = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2}, time.Second
 	var d departures
 	r := openRack(t, Config{TCP: "127.0.0.1:0", Left: d.left})
-	r.surface.server.giveUp = time.Second
 	idle, told := r.stream(t, false), r.stream(t, false)
 	clients := map[string]netip.AddrPort{"idle": r.plays(t, idle.send), "told": r.plays(t, told.send)}
 	told.send("/subscribe", String("/voice/big"))

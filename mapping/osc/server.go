@@ -136,8 +136,8 @@ type Server struct {
 	access access
 	log    *slog.Logger
 	links  connections
-	// frameTimeout and giveUp are shorter in tests.
-	frameTimeout, giveUp time.Duration
+	// frameTimeout is shorter in tests.
+	frameTimeout time.Duration
 
 	packets, messages, malformed, late, dropped, limited, refused, sent, unsent, slow, panics atomic.Uint64
 	scheduled                                                                                 atomic.Int64
@@ -225,7 +225,6 @@ func Listen(cfg ServerConfig) (*Server, error) {
 		log:          cfg.Logger,
 		links:        connections{out: map[netip.AddrPort]*outbox{}, tcp: map[netip.AddrPort]*tcpClient{}},
 		frameTimeout: frameTimeout,
-		giveUp:       giveUp,
 		done:         make(chan struct{}),
 		buf:          make([]byte, maxDatagram),
 		schedule:     schedule{max: cfg.MaxScheduled, maxBytes: maxScheduledBytes},

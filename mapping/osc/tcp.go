@@ -31,9 +31,10 @@ const (
 
 // keepAlive and giveUp notice within 15 s that a client was unplugged: the one
 // while nothing is sent to it, the other while something is.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3}
-
-const giveUp = 14 * time.Second
+var (
+	keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 3 * time.Second, Count: 3}
+	giveUp    = 14 * time.Second
+)
 
 // tcpClient is one connection.
 type tcpClient struct {
@@ -135,7 +136,7 @@ func (s *Server) admit(conn *net.TCPConn) {
 		conn.Close()
 		return
 	}
-	if err := errors.Join(conn.SetKeepAliveConfig(keepAlive), giveUpAfter(conn, s.giveUp)); err != nil {
+	if err := errors.Join(conn.SetKeepAliveConfig(keepAlive), giveUpAfter(conn, giveUp)); err != nil {
 		s.log.Debug("osc: connections are not watched", "error", err)
 	}
 	c := &tcpClient{server: s, conn: conn, id: connected(remote, zoneTCP), since: time.Now()}
