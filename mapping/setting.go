@@ -182,14 +182,24 @@ func (s *settings) wantPods() {
 			if d == nil {
 				continue
 			}
-			share := r.Effective(id, "cpu") / float64(max(d.tally.ready, 1))
+			// Together they bear what the knob says, to the millicore: shares that
+			// were each rounded up would keep an autoscaler at a pod too many.
+			total, n := int(math.Round(r.Effective(id, "cpu"))), max(d.tally.ready, 1)
+			share, more := total/n, total%n
+			next := func(p *podState) float64 {
+				if p.ready && more > 0 {
+					more--
+					return float64(share + 1)
+				}
+				return float64(share)
+			}
 			for slot, p := range d.pods {
 				if p != nil {
-					s.wantPod(p, d.claims[slot], share)
+					s.wantPod(p, d.claims[slot], next(p))
 				}
 			}
 			for _, p := range d.waiting {
-				s.wantPod(p, nil, share)
+				s.wantPod(p, nil, next(p))
 			}
 		case KindPod:
 			// One that a Service's panel shows as well was asked for already.

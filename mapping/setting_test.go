@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -80,6 +81,19 @@ func TestPodSettings(t *testing.T) {
 	}
 	if n != 20 {
 		t.Errorf("%d of 20 ready pods bear their share of 2000 m: %v", n, last(r.sets))
+	}
+	// What cannot be divided is borne whole all the same: 20 x 25 are more than 483.
+	r.sets = nil
+	r.turn("/deployment/web/cpu", 483)
+	r.run(0.1)
+	total, most := 0, 0
+	for _, s := range r.sets {
+		if v, err := strconv.Atoi(s.Value); s.Name == SetCPU && err == nil {
+			total, most = total+v, max(most, v)
+		}
+	}
+	if total != 483 || most != 25 {
+		t.Errorf("20 pods bear %d of 483 m, one of them %d: %v", total, most, last(r.sets))
 	}
 	// A bare pod bears what its panel says, and has no panel's name.
 	r.turn("/deployment/web/cpu", 0)
