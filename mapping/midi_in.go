@@ -460,19 +460,27 @@ func (r *Rack) midiTurned(id instrument.ModuleID) {
 	}
 }
 
-// panicMIDI ends every note that came in or went out. What is on its way to
-// the engine falls as soon as it has risen; wheels, pedals and the song are
-// where they are, and shown again.
+// takeBackMIDI lets the notes that are on their way to the engine fall as soon as
+// they have risen.
+func (r *Rack) takeBackMIDI() {
+	for _, in := range r.midiIns {
+		for i := range in.voices {
+			if v := &in.voices[i]; v.at > r.meters.Frame {
+				r.send(instrument.Event{Kind: instrument.EventLevel, Module: in.handle, Index: midiJack.gate, Channel: uint8(i), Frame: v.at})
+				v.fell = v.at
+			}
+		}
+	}
+}
+
+// panicMIDI ends every note that came in or went out; wheels, pedals and the song
+// are where they are, and shown again.
 func (r *Rack) panicMIDI() {
 	for _, in := range r.midiIns {
 		in.held = nil
 		in.silenceMPE()
 		for i := range in.voices {
 			v := &in.voices[i]
-			if v.at > r.meters.Frame {
-				r.send(instrument.Event{Kind: instrument.EventLevel, Module: in.handle, Index: midiJack.gate, Channel: uint8(i), Frame: v.at})
-				v.fell = v.at
-			}
 			v.high, v.down = false, false
 		}
 		in.at = max(in.at, r.pumped)

@@ -451,6 +451,34 @@ func TestPanicTakesBackWhatIsAhead(t *testing.T) {
 	s.wantSent("notes on their way")
 }
 
+// TestPanicComesAfterWhatItTakesBack: the engine may obey a panic before the rack
+// has said all that belongs to it, so no gate that is on its way may need anything
+// that is said after it.
+func TestPanicComesAfterWhatItTakesBack(t *testing.T) {
+	s := newMIDIStage(t, echoPatch(module("midi_in/keys"), module("midi_out/gear")))
+	s.run(0.1)
+	s.MIDI("k", midi.On(0, 60, 100), s.frame+3000)
+	s.Panic()
+	var e instrument.Event
+	rises, falls, panicked := 0, 0, false
+	for s.Engine.Inbox.Pop(&e) {
+		switch {
+		case e.Kind == instrument.EventPanic:
+			panicked = true
+		case e.Frame <= s.frame || e.Kind != instrument.EventLevel || int(e.Index) != int(midiJack.gate):
+		case panicked:
+			t.Errorf("said after the panic: %+v", e)
+		case e.Value > 0:
+			rises++
+		default:
+			falls++
+		}
+	}
+	if rises != 1 || falls != 1 || !panicked {
+		t.Errorf("%d rises and %d falls before the panic", rises, falls)
+	}
+}
+
 // TestPanicNumbers: what was rendered is silenced until its own panic is obeyed,
 // whatever others there were, and of those that wait the newest is kept.
 func TestPanicNumbers(t *testing.T) {

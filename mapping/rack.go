@@ -677,7 +677,8 @@ func (r *Rack) panic() {
 	if r.Silence != nil {
 		r.silence = r.Silence()
 	}
-	r.send(instrument.Event{Kind: instrument.EventPanic, Module: r.silence, Index: r.panics})
+	// What is on its way falls as soon as it has risen. That is with the engine
+	// before the panic is: it may obey before this goroutine goes on.
 	for i := range r.members {
 		m := &r.members[i]
 		if m.Kind != MemberInput {
@@ -694,6 +695,8 @@ func (r *Rack) panic() {
 			}
 		}
 	}
+	r.takeBackMIDI()
+	r.send(instrument.Event{Kind: instrument.EventPanic, Module: r.silence, Index: r.panics})
 	r.release(true, 0)
 	r.panicMIDI()
 	r.board.panicked()
