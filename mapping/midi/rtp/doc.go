@@ -33,8 +33,9 @@
 // else at most 18 or 20 s. What it holds is ended then, it is told that the
 // session is over, and invited again if it was before. A network that is away
 // for 7 s ends nothing; one that loses three of ten packets each way does so
-// once in nearly 50,000 silences. One that has invited us and answers none of
-// three questions is taken for a peer that only asks: what it holds is ended
+// once in nearly 50,000 silences. One that has invited us is asked from the
+// beginning on, to know whether it answers: if it does so to none of five
+// questions it is taken for a peer that only asks, and what it holds is ended
 // after 25 s without a packet, its session after 60 s without a comparison.
 //
 // Sources: RFC 6295 (payload, recovery journal), RFC 4696 (how to use it),

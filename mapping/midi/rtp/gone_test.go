@@ -110,7 +110,8 @@ func TestGone(t *testing.T) {
 		every   time.Duration // between the exchanges of the peer
 		held    time.Duration // at most, until it is gone
 		idle    time.Duration
-	}{{"we invited", true, 0, 10 * time.Second, 18 * time.Second}, {"it invited", false, 10 * time.Second, 12 * time.Second, 20 * time.Second}} {
+	}{{"we invited", true, 0, 10 * time.Second, 18 * time.Second}, {"it invited", false, 10 * time.Second, 12 * time.Second, 20 * time.Second},
+		{"it invited, and is never silent", false, standard.quiet / 4, 12 * time.Second, 20 * time.Second}} {
 		for _, holds := range []bool{true, false} {
 			name, most := role.name+", nothing is held", role.idle
 			if holds {
@@ -188,11 +189,15 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// One that has invited us and answers no question is asked three times, and has
-// its notes and its session as long as it had before.
+// One that has invited us is asked in the beginning, also if it plays all the
+// time; if it answers no question it has its notes and its session as long as it
+// had before.
 func TestOnlyAsks(t *testing.T) {
 	s := newStill(t, unread(t), false)
-	s.run(15*time.Second, always, false, 10*time.Second)
+	s.run(2*trials*standard.quiet, always, false, standard.quiet/4)
+	if s.asks != trials {
+		t.Errorf("asked %d times, want %d", s.asks, trials)
+	}
 	s.plays(0x90, 60, 100)
 	s.run(2*time.Minute, always, false, 10*time.Second)
 	if !s.open() || !s.ear.has("90 3c 64") {

@@ -1017,9 +1017,9 @@ func (p *peer) busy() bool {
 	return p.holds
 }
 
-// trials are the questions to a peer that has invited us, until it is taken for
-// one that only asks.
-const trials = 3
+// trials are the questions to a peer that has invited us, a quiet apart from the
+// beginning on, until it is taken for one that only asks.
+const trials = 5
 
 // ask begins the exchanges of clocks that are ours to begin, and those that ask
 // a silent peer whether it is there. It tells whether the peer is gone: that is
@@ -1035,9 +1035,13 @@ func (h *Host) ask(p *peer, now time.Time, soon func(time.Time)) (gone bool) {
 	switch {
 	case !ours && !p.answers && p.syncs >= trials:
 		return false
+	case !ours && !p.answers && p.syncs > 0:
+		due = p.begun.Add(t.quiet)
+	case !ours && !p.answers:
+		due = p.since.Add(t.quiet)
 	case p.unanswered > 0 && !(ours && due.Before(again)):
 		due = again
-	case p.unanswered == 0 && quiet.Before(due) && (now.Before(quiet) || !ours && !p.answers || p.busy()):
+	case p.unanswered == 0 && quiet.Before(due) && (now.Before(quiet) || p.busy()):
 		due = quiet
 	}
 	if now.Before(due) {

@@ -251,6 +251,7 @@ func testNPM(t *testing.T, h *Host, p *npmPeer, invited bool) {
 		t.Errorf("a message of npm's clock is %v from its arrival", worst)
 	}
 	within(t, "npm is told what came, and tells", func() bool { return p.count("receiver_feedback") > 0 && h.Peers()[0].Journals })
+	within(t, "npm answers when it is asked whether it is there", func() bool { return h.Peers()[0].Answers })
 	t.Logf("round trip %v; times of %d messages at most %v from their arrival", h.Peers()[0].Trip, len(want), worst)
 
 	p.play([]byte{0x90, 60, 100}, []byte{0x95, 61, 100})
