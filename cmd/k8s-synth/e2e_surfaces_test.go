@@ -489,7 +489,7 @@ func TestEndToEndPanic(t *testing.T) {
 			}
 			f := <-asked
 			return f, f
-		}, 2},
+		}, 3}, // a request by HTTP, on a connection of its own
 	} {
 		var took, ended []float64
 		click := math.Inf(-1)
